@@ -1,0 +1,88 @@
+"""Scaled-dot-product attention, the projections around it and the gated feed-forward."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .layers import Layers
+
+# Several CUDA kernels put the batch into a grid dimension that ends at 65,535.
+MAX_ATTENTION_ROWS = 32768
+
+
+class AttentionFunction(Protocol):
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor: ...
+
+
+def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """softmax(q kᵀ / √d) v for `heads` heads side by side in the channels.
+
+    q: b n (h d); k, v: b m (h d). Returns b n (h d).
+    """
+    parts = zip(*(x.split(MAX_ATTENTION_ROWS) for x in (q, k, v)), strict=True)
+    return (
+        torch.cat([_attend(*part, heads) for part in parts])
+        if q.shape[0] > MAX_ATTENTION_ROWS
+        else _attend(q, k, v, heads)
+    )
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    q, k, v = (rearrange(x, "b n (h d) -> b h n d", h=heads) for x in (q, k, v))
+    return rearrange(F.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)")
+
+
+class CrossAttention(nn.Module):
+    """Attention of x over a context; over x itself when both are the same."""
+
+    def __init__(self, layers: Layers, dim: int, context_dim: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads = dim // head_dim
+        self.head_dim = head_dim
+        self.to_q = layers.linear(dim, dim, bias=False)
+        self.to_k = layers.linear(context_dim, dim, bias=False)
+        self.to_v = layers.linear(context_dim, dim, bias=False)
+        self.to_out = nn.Sequential(layers.linear(dim, dim))
+
+    def forward(
+        self, x: Tensor, context: Tensor, value: Tensor | None = None, attention: AttentionFunction | None = None
+    ) -> Tensor:
+        """x: b n c; context: b m k (keys, and values unless `value` is given). Returns b n c."""
+        q, k, v = self.to_q(x), self.to_k(context), self.to_v(context if value is None else value)
+        return self.to_out((attention or scaled_dot_product_attention)(q, k, v, self.heads))
+
+    def of_one_token(self, context: Tensor) -> Tensor:
+        """What `forward` gives every query when the context is a single token: softmax over one key is exactly 1.
+
+        context: b 1 k. Returns b 1 c.
+        """
+        return self.to_out(self.to_v(context))
+
+
+class GEGLU(nn.Module):
+    """value · gelu(gate), exact (erf) gelu."""
+
+    def __init__(self, layers: Layers, dim: int, inner: int) -> None:
+        super().__init__()
+        self.proj = layers.linear(dim, 2 * inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+
+
+class FeedForward(nn.Module):
+    """c → 4c, gated → c."""
+
+    def __init__(self, layers: Layers, dim: int) -> None:
+        super().__init__()
+        # The middle entry only holds the place of the dropout in the official names.
+        self.net = nn.Sequential(GEGLU(layers, dim, 4 * dim), nn.Identity(), layers.linear(4 * dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)

@@ -1,0 +1,123 @@
+"""What encoder and decoders are built of."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..blend import blend_weight
+from ..config import AutoencoderConfig
+from ..layers import Layers
+
+
+class ResnetBlock(nn.Module):
+    """norm, SiLU, conv, twice, and the input added."""
+
+    def __init__(self, layers: Layers, config: AutoencoderConfig, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.norm1 = layers.group_norm(config.norm_groups, c_in, config.spatial_eps)
+        self.conv1 = layers.conv(c_in, c_out)
+        self.norm2 = layers.group_norm(config.norm_groups, c_out, config.spatial_eps)
+        self.conv2 = layers.conv(c_out, c_out)
+        self.nin_shortcut = nn.Identity() if c_in == c_out else layers.conv(c_in, c_out, kernel=1)
+
+    def forward(self, x: Tensor, num_frames: int = 1) -> Tensor:
+        """x: bt c h w. Each picture by itself; num_frames is for the temporal block of the same interface."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        return self.nin_shortcut(x) + h
+
+
+class TemporalStack(nn.Module):
+    """f of the temporal path s + f(s): norm, SiLU, conv over frames, twice; norms take the whole clip's statistics."""
+
+    def __init__(self, layers: Layers, config: AutoencoderConfig, channels: int) -> None:
+        super().__init__()
+        groups, eps = config.norm_groups, config.temporal_eps
+        self.in_layers = nn.Sequential(
+            layers.group_norm(groups, channels, eps), nn.SiLU(), layers.temporal_conv(channels, channels)
+        )
+        self.out_layers = nn.Sequential(
+            layers.group_norm(groups, channels, eps), nn.SiLU(), nn.Identity(), layers.temporal_conv(channels, channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out_layers(self.in_layers(x))  # b c t n
+
+
+class VideoResnetBlock(ResnetBlock):
+    """s = residual block per frame; s + α f(s) over frames, α = sigmoid(mix_factor).
+
+    Here α weighs the temporal path: the reverse of the UNet.
+    """
+
+    def __init__(self, layers: Layers, config: AutoencoderConfig, c_in: int, c_out: int) -> None:
+        super().__init__(layers, config, c_in, c_out)
+        self.time_stack = TemporalStack(layers, config, c_out)
+        self.mix_factor = nn.Parameter(torch.zeros(1))
+
+    def spatial(self, x: Tensor) -> Tensor:
+        """The per-frame half, bt c h w."""
+        return super().forward(x)
+
+    def temporal_weight(self, like: Tensor) -> Tensor:
+        """α, a fp32 scalar tensor on the device of `like`."""
+        return blend_weight(self.mix_factor, like)
+
+    def forward(self, x: Tensor, num_frames: int = 1) -> Tensor:
+        """x: (b t) c h w."""
+        spatial = self.spatial(x)
+        clip = rearrange(spatial, "(b t) c h w -> b c t (h w)", t=num_frames)
+        temporal = rearrange(self.time_stack(clip), "b c t (h w) -> (b t) c h w", h=spatial.shape[2])
+        return spatial + self.temporal_weight(spatial).to(spatial.dtype) * temporal
+
+
+class AttnBlock(nn.Module):
+    """Single-head attention within each picture."""
+
+    def __init__(self, layers: Layers, config: AutoencoderConfig, channels: int) -> None:
+        super().__init__()
+        self.norm = layers.group_norm(config.norm_groups, channels, config.spatial_eps)
+        self.q, self.k, self.v, self.proj_out = (layers.conv(channels, channels, kernel=1) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: bt c h w."""
+        h = self.norm(x)
+        q, k, v = (rearrange(conv(h), "b c h w -> b 1 (h w) c") for conv in (self.q, self.k, self.v))
+        h = rearrange(F.scaled_dot_product_attention(q, k, v), "b 1 (h w) c -> b c h w", h=x.shape[2])
+        return x + self.proj_out(h)
+
+
+class Middle(nn.Module):
+    """Block, attention, block, at the coarsest level."""
+
+    def __init__(self, layers: Layers, config: AutoencoderConfig, block: type[ResnetBlock], channels: int) -> None:
+        super().__init__()
+        self.block_1 = block(layers, config, channels, channels)
+        self.attn_1 = AttnBlock(layers, config, channels)
+        self.block_2 = block(layers, config, channels, channels)
+
+    def forward(self, x: Tensor, num_frames: int = 1) -> Tensor:
+        return self.block_2(self.attn_1(self.block_1(x, num_frames)), num_frames)
+
+
+class Upsample(nn.Module):
+    def __init__(self, layers: Layers, channels: int) -> None:
+        super().__init__()
+        self.conv = layers.conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))  # bt c 2h 2w
+
+
+class Downsample(nn.Module):
+    """Stride 2, with the padding on the right and at the bottom only."""
+
+    def __init__(self, layers: Layers, channels: int) -> None:
+        super().__init__()
+        self.conv = layers.conv(channels, channels, stride=2, padding=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))  # bt c h/2 w/2

@@ -1,0 +1,83 @@
+"""Weight-bearing layers, made from an injected namespace.
+
+The core uses `torch.nn`; a host passes its own operations (same class names), which is what lets it keep weights
+elsewhere, cast them at use, or patch them. Nothing here touches a weight while constructing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Operations(Protocol):
+    """The classes a namespace of operations must offer; `torch.nn` is one."""
+
+    Linear: Any
+    Conv2d: Any
+    Conv3d: Any
+    GroupNorm: Any
+    LayerNorm: Any
+    Embedding: Any
+
+
+@cache
+def _temporal_conv_class(conv3d: type[nn.Conv3d]) -> type[nn.Conv3d]:
+    class TemporalConv(conv3d):  # type: ignore[misc, valid-type]
+        """Three-tap convolution over frames, stored as (3, 1, 1) but run as a 2-D convolution of b c t n.
+
+        Exact, and independent of Conv3d back-ends, which some devices lack or run slowly.
+        """
+
+        def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any, **__: Any) -> Tensor:
+            return F.conv2d(x, weight.squeeze(-1), bias, padding=(weight.shape[2] // 2, 0))  # b c t n
+
+    return TemporalConv
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Makes layers of one namespace, dtype and device."""
+
+    operations: Operations = nn  # type: ignore[assignment]
+    dtype: torch.dtype | None = None
+    device: torch.device | str | None = None
+
+    def linear(self, c_in: int, c_out: int, bias: bool = True) -> nn.Module:
+        return self.operations.Linear(c_in, c_out, bias=bias, dtype=self.dtype, device=self.device)
+
+    def conv(self, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, padding: int | None = None) -> nn.Module:
+        """2-D convolution; padding keeps the size unless given."""
+        padding = kernel // 2 if padding is None else padding
+        return self.operations.Conv2d(
+            c_in, c_out, kernel, stride=stride, padding=padding, dtype=self.dtype, device=self.device
+        )
+
+    def patch_conv(self, c_in: int, c_out: int, patch: int) -> nn.Module:
+        """Non-overlapping patches, no bias (the ViT stem)."""
+        return self.operations.Conv2d(
+            c_in, c_out, patch, stride=patch, bias=False, dtype=self.dtype, device=self.device
+        )
+
+    def temporal_conv(self, c_in: int, c_out: int) -> nn.Module:
+        """Convolution over frames of b c t n, kernel 3, zeros beyond the clip's ends."""
+        conv = _temporal_conv_class(self.operations.Conv3d)
+        return conv(c_in, c_out, (3, 1, 1), padding=(1, 0, 0), dtype=self.dtype, device=self.device)
+
+    def group_norm(self, groups: int, channels: int, eps: float) -> nn.Module:
+        return self.operations.GroupNorm(groups, channels, eps=eps, dtype=self.dtype, device=self.device)
+
+    def layer_norm(self, width: int, eps: float = 1e-5) -> nn.Module:
+        return self.operations.LayerNorm(width, eps=eps, dtype=self.dtype, device=self.device)
+
+    def embedding(self, count: int, width: int) -> nn.Module:
+        return self.operations.Embedding(count, width, dtype=self.dtype, device=self.device)
+
+    def parameter(self, *shape: int) -> nn.Parameter:
+        """A raw parameter, zero until weights are loaded; cast it at use, a host need not move it."""
+        return nn.Parameter(torch.zeros(shape, dtype=self.dtype, device=self.device))

@@ -1,0 +1,86 @@
+"""Residual blocks of the UNet, in space and over frames, and its changes of resolution."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .blend import AlphaBlender
+from .layers import Layers
+
+
+class ResBlock(nn.Module):
+    """norm, SiLU, conv; add the time embedding; norm, SiLU, conv; add the input."""
+
+    def __init__(self, layers: Layers, c_in: int, c_out: int, emb_dim: int, groups: int, eps: float) -> None:
+        super().__init__()
+        self.in_layers = nn.Sequential(layers.group_norm(groups, c_in, eps), nn.SiLU(), layers.conv(c_in, c_out))
+        self.emb_layers = nn.Sequential(nn.SiLU(), layers.linear(emb_dim, c_out))
+        self.out_layers = nn.Sequential(
+            layers.group_norm(groups, c_out, eps), nn.SiLU(), nn.Identity(), layers.conv(c_out, c_out)
+        )
+        self.skip_connection = nn.Identity() if c_in == c_out else layers.conv(c_in, c_out, kernel=1)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """x: bt c h w; emb: bt d."""
+        h = self.in_layers(x) + self.emb_layers(emb)[:, :, None, None]
+        return self.skip_connection(x) + self.out_layers(h)
+
+
+class TemporalResBlock(nn.Module):
+    """The residual block over frames; its norms take their statistics over the whole clip."""
+
+    def __init__(self, layers: Layers, channels: int, emb_dim: int, groups: int, eps: float) -> None:
+        super().__init__()
+        self.in_layers = nn.Sequential(
+            layers.group_norm(groups, channels, eps), nn.SiLU(), layers.temporal_conv(channels, channels)
+        )
+        self.emb_layers = nn.Sequential(nn.SiLU(), layers.linear(emb_dim, channels))
+        self.out_layers = nn.Sequential(
+            layers.group_norm(groups, channels, eps), nn.SiLU(), nn.Identity(), layers.temporal_conv(channels, channels)
+        )
+
+    def forward(self, x: Tensor, emb: Tensor, num_frames: int) -> Tensor:
+        """x: b c t n; emb: (b t) d."""
+        shift = rearrange(self.emb_layers(emb), "(b t) c -> b c t 1", t=num_frames)
+        return x + self.out_layers(self.in_layers(x) + shift)
+
+
+class VideoResBlock(ResBlock):
+    """A residual block in space followed by one over frames, blended by a learned weight."""
+
+    def __init__(self, layers: Layers, c_in: int, c_out: int, emb_dim: int, groups: int, eps: float) -> None:
+        super().__init__(layers, c_in, c_out, emb_dim, groups, eps)
+        self.time_stack = TemporalResBlock(layers, c_out, emb_dim, groups, eps)
+        self.time_mixer = AlphaBlender()
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, emb: Tensor, num_frames: int, image_only: Tensor | None = None
+    ) -> Tensor:
+        """x: (b t) c h w; emb: (b t) d; image_only: (b t) or None."""
+        spatial = super().forward(x, emb)
+        height = spatial.shape[2]
+        clip = rearrange(spatial, "(b t) c h w -> b c t (h w)", t=num_frames)
+        temporal = self.time_stack(clip, emb, num_frames)
+        temporal = rearrange(temporal, "b c t (h w) -> (b t) c h w", h=height)
+        return self.time_mixer(spatial, temporal, image_only)
+
+
+class Downsample(nn.Module):
+    def __init__(self, layers: Layers, channels: int) -> None:
+        super().__init__()
+        self.op = layers.conv(channels, channels, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)  # bt c ⌈h/2⌉ ⌈w/2⌉
+
+
+class Upsample(nn.Module):
+    def __init__(self, layers: Layers, channels: int) -> None:
+        super().__init__()
+        self.conv = layers.conv(channels, channels)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """`size` is that of the skip connection to come: twice x, or one less where an odd size was halved."""
+        return self.conv(F.interpolate(x, size=size, mode="nearest"))

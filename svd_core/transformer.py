@@ -1,0 +1,106 @@
+"""The spatial and temporal transformer blocks, and the pair of them that the UNet uses."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from .attention import CrossAttention, FeedForward
+from .blend import AlphaBlender
+from .embeddings import sinusoidal_embedding
+from .hooks import UNetHooks
+from .layers import Layers
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, cross-attention, feed-forward; a temporal block has one more feed-forward in front."""
+
+    def __init__(self, layers: Layers, dim: int, context_dim: int, head_dim: int, temporal: bool) -> None:
+        super().__init__()
+        self.temporal = temporal
+        if temporal:
+            self.norm_in = layers.layer_norm(dim)
+            self.ff_in = FeedForward(layers, dim)
+        self.norm1 = layers.layer_norm(dim)
+        self.attn1 = CrossAttention(layers, dim, dim, head_dim)
+        self.norm2 = layers.layer_norm(dim)
+        self.attn2 = CrossAttention(layers, dim, context_dim, head_dim)
+        self.norm3 = layers.layer_norm(dim)
+        self.ff = FeedForward(layers, dim)
+
+    def forward(self, x: Tensor, context: Tensor, hooks: UNetHooks) -> Tensor:
+        """x: (b r) l c; context: b m k, each row serving r rows of x. Returns (b r) l c."""
+        if self.temporal:
+            x = x + self.ff_in(self.norm_in(x))
+        x = x + hooks.self_attention(self.attn1, self.norm1(x))
+        x = hooks.after_self_attention(x)
+        x = x + self._cross_attention(x, context, hooks)
+        return x + self.ff(self.norm3(x))
+
+    def _cross_attention(self, x: Tensor, context: Tensor, hooks: UNetHooks) -> Tensor:
+        repeats = x.shape[0] // context.shape[0]
+        if context.shape[1] == 1 and not hooks.watches_cross_attention():
+            return self.attn2.of_one_token(context).repeat_interleave(repeats, dim=0)  # (b r) 1 c
+        return hooks.cross_attention(self.attn2, self.norm2(x), context.repeat_interleave(repeats, dim=0))
+
+
+class SpatialVideoTransformer(nn.Module):
+    """Attention within each frame, then over the frames at each place, blended by a learned weight."""
+
+    def __init__(
+        self,
+        layers: Layers,
+        channels: int,
+        *,
+        context_dim: int,
+        head_dim: int,
+        depth: int,
+        norm_groups: int,
+        norm_eps: float,
+        max_period: int,
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.max_period = max_period
+        self.norm = layers.group_norm(norm_groups, channels, norm_eps)
+        self.proj_in = layers.linear(channels, channels)
+        self.transformer_blocks, self.time_stack = (
+            nn.ModuleList(TransformerBlock(layers, channels, context_dim, head_dim, temporal) for _ in range(depth))
+            for temporal in (False, True)
+        )
+        self.time_pos_embed = nn.Sequential(
+            layers.linear(channels, 4 * channels), nn.SiLU(), layers.linear(4 * channels, channels)
+        )
+        self.time_mixer = AlphaBlender()
+        self.proj_out = layers.linear(channels, channels)
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor,
+        time_context: Tensor,
+        num_frames: int,
+        image_only: Tensor | None,
+        hooks: UNetHooks,
+    ) -> Tensor:
+        """x: (b t) c h w; context: (b t) m k; time_context: b m k; image_only: (b t) or None."""
+        hooks.before_transformer(x)
+        height = x.shape[2]
+        position = self._frame_positions(num_frames, x)  # t 1 c
+        tokens = self.proj_in(rearrange(self.norm(x), "bt c h w -> bt (h w) c"))
+        for index, (spatial, temporal) in enumerate(zip(self.transformer_blocks, self.time_stack, strict=True)):
+            hooks.before_transformer_block(index)
+            tokens = spatial(tokens, context, hooks)
+            placed = rearrange(tokens, "(b t) n c -> b t n c", t=num_frames) + position
+            placed = rearrange(placed, "b t n c -> (b n) t c")
+            mixed = temporal(placed, time_context, hooks)
+            mixed = rearrange(mixed, "(b n) t c -> (b t) n c", n=tokens.shape[1])
+            tokens = self.time_mixer(tokens, mixed, image_only)
+        hooks.after_transformer()
+        return x + rearrange(self.proj_out(tokens), "bt (h w) c -> bt c h w", h=height)
+
+    def _frame_positions(self, num_frames: int, x: Tensor) -> Tensor:
+        frames = torch.arange(num_frames, device=x.device)
+        sinusoid = sinusoidal_embedding(frames, self.channels, self.max_period)  # t c
+        return self.time_pos_embed(sinusoid.to(x.dtype))[:, None]  # t 1 c
