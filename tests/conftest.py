@@ -1,0 +1,26 @@
+"""Options and limits shared by all tests."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full-size", action="store_true", help="also build and run a full-size model (13 GB of memory)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full-size"):
+        return
+    skip = pytest.mark.skip(reason="full size: run with --full-size (13 GB of memory, 5 GB of disk)")
+    for item in items:
+        if item.get_closest_marker("full_size"):
+            item.add_marker(skip)
