@@ -46,5 +46,11 @@ class Autoencoder(nn.Module):
             return decode_framewise(self.decoder, z, num_frames, frames_at_once)
         return self.decoder(z, num_frames)
 
+    def decode_in(self, dtype: torch.dtype) -> None:
+        """Convert the decoding half; the encoder keeps its precision."""
+        self.decoder.to(dtype)
+        if not self.config.temporal_decoder:
+            self.post_quant_conv.to(dtype)
+
     def _decode_images(self, z: Tensor, frames_at_once: int) -> Tensor:
         return torch.cat([self.decoder(self.post_quant_conv(x), len(x)) for x in z.split(frames_at_once)])

@@ -1,0 +1,20 @@
+"""SVD Nodes: Stable Video Diffusion for ComfyUI.
+
+ComfyUI loads this folder as a module and calls `comfy_entrypoint`. Python users install `svd_core` instead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .nodes import SVDExtension
+
+__all__ = ["comfy_entrypoint"]
+
+
+async def comfy_entrypoint() -> SVDExtension:
+    """The host is imported here and not above, so that tools which import this folder outside of it still can."""
+    from .nodes import SVDExtension
+
+    return SVDExtension()

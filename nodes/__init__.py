@@ -1,0 +1,18 @@
+"""The five nodes, and the adapters that make core objects look native to the host.
+
+Each node file is a schema and a few lines. Files named `host*` are the only ones that touch the host's internals.
+"""
+
+from __future__ import annotations
+
+from .clip_encode import SVDCLIPImageEncode
+from .host import ComfyExtension, io
+from .loader import SVDLoader
+from .sampler import SVDSampler
+from .temporal_decode import SVDTemporalVAEDecode
+from .vae_conditioning import SVDVAEEncodeConditioning
+
+
+class SVDExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [SVDLoader, SVDCLIPImageEncode, SVDVAEEncodeConditioning, SVDSampler, SVDTemporalVAEDecode]

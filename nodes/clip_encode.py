@@ -1,0 +1,41 @@
+"""CLIP Image Encode: the picture as the UNet's cross-attention sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ..svd_core import image as pictures
+from .host import CATEGORY, io
+from .host_clip_vision import encode_pixels
+
+
+class SVDCLIPImageEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SVD_CLIPImageEncode",
+            display_name="CLIP Image Encode",
+            category=CATEGORY,
+            description="Encodes the picture with CLIP. The model takes its idea of the whole scene from here.",
+            search_aliases=["svd", "img2vid", "image to video", "clip vision encode"],
+            inputs=[
+                io.ClipVision.Input("clip_vision", tooltip="From SVD Loader, or any CLIP ViT-H image encoder."),
+                io.Image.Input("image", tooltip="The picture to animate, at any size."),
+                io.Combo.Input(
+                    "fit",
+                    options=list(pictures.CLIP_FIT_MODES),
+                    default="squash",
+                    tooltip="How the picture becomes CLIP's square. squash shows all of it and is what the model was "
+                    "trained with; center crop drops the sides, as ComfyUI's own node does; pad adds black bars.",
+                ),
+            ],
+            outputs=[io.ClipVisionOutput.Output(tooltip="For VAE Encode Conditioning.")],
+        )
+
+    @classmethod
+    def execute(cls, clip_vision: Any, image: Tensor, fit: str) -> io.NodeOutput:
+        size = getattr(clip_vision, "image_size", 224)
+        pixels = pictures.clip_pixels(pictures.to_image_tensor(image), size, fit)
+        return io.NodeOutput(encode_pixels(clip_vision, pixels))

@@ -1,0 +1,180 @@
+"""MODEL: our UNet inside the host's own model class and patcher.
+
+Everything the host does to a model (loading in part, evicting, LoRA, patches, compiling, merging, saving) works on these
+because they are the real classes; only the network inside is ours.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import comfy.conds
+import comfy.model_base
+import comfy.model_patcher
+import comfy.patcher_extension
+import comfy.supported_models
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import Timestep
+from torch import Tensor
+
+from ..svd_core.checkpoint import Checkpoint, open_checkpoint
+from ..svd_core.config import UNetConfig
+from ..svd_core.layers import Layers
+from ..svd_core.unet import VideoUNet
+from .host import model_management
+from .host_hooks import HostHooks
+from .host_weights import load_part, open_host_file
+
+
+class HostUNet(VideoUNet):
+    """The core UNet behind the call that the host makes."""
+
+    def __init__(
+        self,
+        core_config: UNetConfig,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+        operations: Any = None,
+        **_: Any,
+    ) -> None:
+        """The host passes its whole `unet_config`; what describes its own network is not needed here."""
+        super().__init__(core_config, Layers(operations, dtype, device))
+
+    def forward(  # type: ignore[override]
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        y: Tensor,
+        control: dict[str, Any] | None = None,
+        transformer_options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """x: (b t) 8 h w; timesteps: (b t), a quarter of ln sigma; context: (b t) m k; y: (b t) 768."""
+        options = {} if transformer_options is None else transformer_options
+        executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(
+            self._run,
+            self,
+            comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options),
+        )
+        return executor.execute(x, timesteps, context, y, control, options, **kwargs)
+
+    def _run(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        y: Tensor,
+        control: dict[str, Any] | None,
+        transformer_options: dict[str, Any],
+        num_video_frames: int | None = None,
+        time_context: Tensor | None = None,
+        image_only_indicator: Tensor | None = None,
+        **_: Any,
+    ) -> Tensor:
+        call = {"x": x, "context": context, "y": y, "timesteps": timesteps}
+        hooks = HostHooks(transformer_options, control, self.config.model_channels, call)
+        return super().forward(
+            x,
+            timesteps,
+            context,
+            y,
+            num_video_frames or len(x),
+            time_context=time_context,
+            image_only=None if image_only_indicator is None else image_only_indicator.flatten(),
+            hooks=hooks,
+        )
+
+
+class SVDModel(comfy.model_base.SVD_img2vid):
+    """The host's SVD model (its conditioning, its sigmas, its latent format) around our UNet."""
+
+    def __init__(self, model_config: SVDModelConfig, device: torch.device | None = None) -> None:
+        comfy.model_base.BaseModel.__init__(
+            self,
+            model_config,
+            comfy.model_base.ModelType.V_PREDICTION_EDM,
+            device=device,
+            unet_model=HostUNet,
+        )
+        self.embedder = Timestep(256)
+
+    def resize_cond_for_context_window(
+        self, cond_key: str, cond_value: Any, window: Any, x_in: Tensor, device: Any, retain_index_list: Any = ()
+    ) -> Any:
+        """A context window is a clip of its own length; the host adds a frame where it anchors the window."""
+        if cond_key != "num_video_frames":
+            return None
+        anchor = getattr(window, "causal_anchor_index", None)
+        anchored = anchor is not None and anchor >= 0
+        return comfy.conds.CONDConstant(len(window.index_list) + int(anchored))
+
+
+class SVDModelConfig(comfy.supported_models.SVD_img2vid):
+    def get_model(self, state_dict: Any, prefix: str = "", device: torch.device | None = None) -> SVDModel:
+        return SVDModel(self, device=device)
+
+
+def host_unet_config(config: UNetConfig) -> dict[str, Any]:
+    """The host's own description of the network, which its LoRA and patch nodes read, with ours beside it."""
+    depth = [config.transformer_depth * attends for attends in config.attention_levels]
+    levels = len(config.channel_mult)
+    return {
+        "image_size": 32,
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "model_channels": config.model_channels,
+        "channel_mult": list(config.channel_mult),
+        "num_res_blocks": [config.num_res_blocks] * levels,
+        "transformer_depth": [d for d in depth for _ in range(config.num_res_blocks)],
+        "transformer_depth_output": [d for d in depth for _ in range(config.num_res_blocks + 1)],
+        "transformer_depth_middle": config.transformer_depth,
+        "context_dim": config.context_dim,
+        "num_classes": "sequential",
+        "adm_in_channels": config.adm_in_channels,
+        "use_spatial_transformer": True,
+        "use_linear_in_transformer": True,
+        "legacy": False,
+        "extra_ff_mix_layer": True,
+        "use_spatial_context": True,
+        "merge_strategy": "learned_with_images",
+        "merge_factor": 0.0,
+        "video_kernel_size": [3, 1, 1],
+        "use_temporal_resblock": True,
+        "use_temporal_attention": True,
+        "disable_self_attentions": None,
+        "core_config": config,
+    }
+
+
+def is_video_model(patcher: Any) -> bool:
+    """Whether a MODEL is Stable Video Diffusion, ours or the host's."""
+    return isinstance(patcher.model, comfy.model_base.SVD_img2vid)
+
+
+def make_model(checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool = True) -> Any:
+    """A ModelPatcher with the checkpoint's UNet. dtype: of the weights; None lets the host choose for its device."""
+    device = model_management.get_torch_device()
+    parameters = checkpoint.num_parameters("unet")
+    config = SVDModelConfig(host_unet_config(checkpoint.config.unet))
+    supported = list(config.supported_inference_dtypes)
+    dtype = dtype or model_management.unet_dtype(
+        model_params=parameters, supported_dtypes=supported, weight_dtype=checkpoint.dtype("unet")
+    )
+    config.set_inference_dtype(dtype, model_management.unet_manual_cast(dtype, device, supported))
+
+    initial = model_management.unet_inital_load_device(parameters, dtype)
+    model = config.get_model(None, device=initial)
+    patcher_class = comfy.model_patcher.CoreModelPatcher if dynamic else comfy.model_patcher.ModelPatcher
+    patcher = patcher_class(model, load_device=device, offload_device=model_management.unet_offload_device())
+    load_part(model.diffusion_model, checkpoint, "unet", dtype, dynamic=patcher.is_dynamic())
+    source = (str(checkpoint.path), checkpoint.companion and str(checkpoint.companion), dtype)
+    patcher.cached_patcher_init = (reload_model, source)
+    return patcher
+
+
+def reload_model(path: str, companion: str | None, dtype: torch.dtype, disable_dynamic: bool = False) -> Any:
+    """The same model once more: the host asks for it to compile it, or to run it on another device."""
+    checkpoint = open_checkpoint(Path(path), companion and Path(companion), open_file=open_host_file())
+    return make_model(checkpoint, dtype, dynamic=not disable_dynamic)

@@ -1,0 +1,68 @@
+"""SVD Loader: one checkpoint in, the three objects native nodes understand out."""
+
+from __future__ import annotations
+
+import torch
+
+from ..svd_core.checkpoint import open_checkpoint
+from .host import CATEGORY, checkpoint_names, checkpoint_path, io
+from .host_clip_vision import SVDClipVision
+from .host_model import make_model
+from .host_vae import SVDVAE
+from .host_weights import open_host_file
+
+WEIGHT_DTYPES = {"auto": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+NO_COMPANION = "none"
+RELEASE = "svd_release"  # attachment of the MODEL
+
+
+class SVDLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        names = checkpoint_names()
+        return io.Schema(
+            node_id="SVD_Loader",
+            display_name="SVD Loader",
+            category=CATEGORY,
+            description="Loads a Stable Video Diffusion checkpoint: a single file or a diffusers folder.",
+            search_aliases=["stable video diffusion", "svd", "img2vid", "image to video", "load checkpoint"],
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=names,
+                    tooltip="An svd, svd_xt or svd_xt_1_1 file from models/checkpoints, or a diffusers folder from "
+                    "models/diffusers. XT models make 25 frames, the first svd 14.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=list(WEIGHT_DTYPES),
+                    default="auto",
+                    tooltip="How weights are kept in memory. auto suits your device; fp16 and bf16 halve the memory of "
+                    "fp32 (3 GB instead of 6 GB for the UNet), fp32 is the most exact.",
+                ),
+                io.Combo.Input(
+                    "companion",
+                    options=[NO_COMPANION, *names],
+                    default=NO_COMPANION,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Only for a checkpoint that holds the UNet alone (AnimateLCM-SVD, some fine-tunes): a second "
+                    "SVD checkpoint to take VAE and CLIP from. none otherwise.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The UNet. Works with LoRA loaders, KSampler, patches and savers."),
+                io.ClipVision.Output(tooltip="The image encoder, for CLIP Image Encode."),
+                io.Vae.Output(tooltip="Encoder and temporal decoder, for the two VAE nodes."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, checkpoint: str, weight_dtype: str, companion: str = NO_COMPANION) -> io.NodeOutput:
+        second = None if companion == NO_COMPANION else checkpoint_path(companion)
+        opened = open_checkpoint(checkpoint_path(checkpoint), second, open_file=open_host_file())
+        opened.require("unet", "vae", "clip")
+        dtype = WEIGHT_DTYPES[weight_dtype]
+        model = make_model(opened, dtype)
+        model.set_attachments(RELEASE, opened.release)
+        return io.NodeOutput(model, SVDClipVision(opened, dtype), SVDVAE(opened, dtype))

@@ -1,0 +1,166 @@
+"""SVD Sampler: noise to a clip's latents, with guidance that grows over the frames."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from torch import Tensor
+
+from ..svd_core import schedules
+from ..svd_core.checks import check_latents, check_num_frames
+from ..svd_core.errors import SVDError
+from ..svd_core.guidance import GUIDANCE_KINDS, guidance_scale
+from ..svd_core.releases import advise
+from ..svd_core.samplers import SAMPLERS
+from .host import CATEGORY, io
+from .host_model import is_video_model
+from .host_sampling import sample_clip
+from .loader import RELEASE
+
+logger = logging.getLogger(__name__)
+
+
+class SVDSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SVD_Sampler",
+            display_name="SVD Sampler",
+            category=CATEGORY,
+            description="Samples the clip. Guidance differs from frame to frame: gentle at the picture, stronger later.",
+            search_aliases=["svd", "img2vid", "image to video", "ksampler", "video linear cfg"],
+            inputs=[
+                io.Model.Input("model", tooltip="From SVD Loader; LoRA and patch nodes may stand between."),
+                io.Conditioning.Input("positive", tooltip="From VAE Encode Conditioning."),
+                io.Conditioning.Input("negative", tooltip="From VAE Encode Conditioning."),
+                io.Latent.Input("latent_image", tooltip="The empty clip from VAE Encode Conditioning."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Seed of the noise the clip grows from. Another seed, another motion; the same seed gives "
+                    "the same clip on every device.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=25,
+                    min=1,
+                    max=1000,
+                    tooltip="Sampling steps, 10 to 50. Time grows with it; 25 is usual, 10 suit align your steps.",
+                ),
+                io.Float.Input(
+                    "min_cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Guidance at the first frame, 1 to 2. Low keeps it close to the picture.",
+                ),
+                io.Float.Input(
+                    "max_cfg",
+                    default=3.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Guidance at the last frame, 2 to 4. Higher is crisper and moves less freely; too high burns "
+                    "colours. 2.5 suits svd, 3 the XT models.",
+                ),
+                io.Combo.Input(
+                    "guidance",
+                    options=list(GUIDANCE_KINDS),
+                    default="linear",
+                    tooltip="How guidance runs over the frames: linear from min to max, triangle up to the middle and "
+                    "back (orbits), constant at max.",
+                ),
+                io.Combo.Input(
+                    "sampler",
+                    options=list(SAMPLERS),
+                    default="euler",
+                    tooltip="euler is what the models are used with; heun is finer at twice the time; dpmpp_2m needs "
+                    "fewer steps; euler_ancestral adds noise on the way.",
+                ),
+                io.Combo.Input(
+                    "schedule",
+                    options=list(schedules.SCHEDULES),
+                    default="karras",
+                    tooltip="Spacing of the noise levels. karras is the models' own; align your steps is made for about "
+                    "10 steps.",
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="1 starts from pure noise. Lower starts from latent_image (an encoded clip) and changes less "
+                    "of it.",
+                ),
+            ],
+            outputs=[io.Latent.Output(tooltip="The clip's latents, one for each frame, for Temporal VAE Decode.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        latent_image: dict[str, Any],
+        seed: int,
+        steps: int,
+        min_cfg: float,
+        max_cfg: float,
+        guidance: str,
+        sampler: str,
+        schedule: str,
+        denoise: float,
+    ) -> io.NodeOutput:
+        samples = latent_image["samples"]
+        check_model(model)
+        check_latents(samples)
+        check_num_frames(len(samples))
+        for name, cond in (("positive", positive), ("negative", negative)):
+            check_conditioning(name, cond)
+        warn(model, samples, positive)
+
+        levels = model.get_model_object("model_sampling")
+        sigmas = schedules.sigmas(schedule, steps, denoise, float(levels.sigma_min), float(levels.sigma_max))
+        scale = guidance_scale(guidance, min_cfg, max_cfg, len(samples))
+        clip = sample_clip(model, positive, negative, latent_image, seed, sampler, sigmas, scale)
+        return io.NodeOutput({**latent_image, "samples": clip})
+
+
+def check_model(model: Any) -> None:
+    """Raises SVDError for a MODEL of another family."""
+    if not is_video_model(model):
+        raise SVDError("The model connected to SVD Sampler is not Stable Video Diffusion; use the MODEL of SVD Loader.")
+
+
+def check_conditioning(name: str, cond: Any) -> None:
+    """Raises SVDError for conditioning that says nothing of a picture, such as an encoded prompt."""
+    if not cond or any("concat_latent_image" not in options for _, options in cond):
+        raise SVDError(
+            f"The {name} conditioning holds no picture for SVD (text prompts mean nothing to it); "
+            "connect it to VAE Encode Conditioning."
+        )
+
+
+def warn(model: Any, samples: Tensor, positive: Any) -> None:
+    """Log what is unusual for this checkpoint, one line each."""
+    release = model.get_attachment(RELEASE)
+    if release is None:
+        return
+    options = positive[0][1]
+    num_frames, _, height, width = samples.shape
+    for advice in advise(
+        release,
+        num_frames=num_frames,
+        fps=options.get("fps"),
+        motion_bucket_id=options.get("motion_bucket_id"),
+        width=8 * width,
+        height=8 * height,
+    ):
+        logger.warning(advice)

@@ -1,0 +1,157 @@
+"""VAE Encode Conditioning: everything the sampler needs to know of the clip."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..svd_core import conditioning, noise
+from ..svd_core import image as pictures
+from ..svd_core.conditioning import MicroConditioning
+from ..svd_core.errors import SVDError
+from .host import CATEGORY, io
+
+logger = logging.getLogger(__name__)
+
+RELEASED_PIXEL_MULTIPLE = 64
+
+
+class SVDVAEEncodeConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SVD_VAEEncodeConditioning",
+            display_name="VAE Encode Conditioning",
+            category=CATEGORY,
+            description="Encodes the picture that the clip starts from, with the size, length, speed and motion of the clip.",
+            search_aliases=["svd", "img2vid", "image to video", "svd conditioning"],
+            inputs=[
+                io.Vae.Input("vae", tooltip="From SVD Loader."),
+                io.Image.Input("image", tooltip="The picture to animate. Of several, the first is used."),
+                io.ClipVisionOutput.Input("clip_vision_output", tooltip="From CLIP Image Encode, of the same picture."),
+                io.Int.Input(
+                    "width",
+                    default=1024,
+                    min=64,
+                    max=8192,
+                    step=64,
+                    tooltip="Width of the video in pixels, a multiple of 64. The models were trained at 1024x576; "
+                    "keep the area near that (768x768, 576x1024).",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=576,
+                    min=64,
+                    max=8192,
+                    step=64,
+                    tooltip="Height of the video in pixels, a multiple of 64. The models were trained at 1024x576.",
+                ),
+                io.Combo.Input(
+                    "fit",
+                    options=list(pictures.FIT_MODES),
+                    default="crop",
+                    tooltip="How a picture of another shape becomes width x height: crop cuts what sticks out, pad adds "
+                    "black bars, stretch distorts.",
+                ),
+                io.Int.Input(
+                    "video_frames",
+                    default=25,
+                    min=2,
+                    max=4096,
+                    tooltip="Frames of the clip: 14 for svd, 25 for the XT models. Memory and time grow with it, and the "
+                    "motion gets worse far from what the model was trained for.",
+                ),
+                io.Int.Input(
+                    "motion_bucket_id",
+                    default=127,
+                    min=0,
+                    max=1023,
+                    tooltip="Amount of motion, 0 (little) to 255 (much). Above about 180 pictures tend to fall apart.",
+                ),
+                io.Int.Input(
+                    "fps",
+                    default=7,
+                    min=1,
+                    max=120,
+                    tooltip="Frames per second the motion is made for, 5 to 30: the same motion in smaller steps when "
+                    "higher. Feed the fps output to Create Video so that it plays at this speed.",
+                ),
+                io.Float.Input(
+                    "augmentation_level",
+                    default=0.02,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="Noise added to the picture, 0 to 1 in units of its range. More lets the clip drift away from "
+                    "the picture and move more; 0.02 is what the models expect.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Seed of the augmentation noise. The sampler has its own seed for the motion.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="The picture, for the sampler."),
+                io.Conditioning.Output(display_name="negative", tooltip="The same without the picture, for guidance."),
+                io.Latent.Output(display_name="latent", tooltip="An empty clip of this size and length."),
+                io.Float.Output(display_name="fps", tooltip="Frames per second, for Create Video."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        vae: Any,
+        image: Tensor,
+        clip_vision_output: Any,
+        width: int,
+        height: int,
+        fit: str,
+        video_frames: int,
+        motion_bucket_id: int,
+        fps: int,
+        augmentation_level: float,
+        seed: int,
+    ) -> io.NodeOutput:
+        check_vae(vae)
+        micro = MicroConditioning(fps, motion_bucket_id, augmentation_level)
+        pixels = first_picture(pictures.to_image_tensor(image))
+        multiple = getattr(vae, "pixel_multiple", RELEASED_PIXEL_MULTIPLE)
+        width, height = pictures.fit_size(width, height, multiple)
+
+        latent = encode_picture(vae, pictures.fit(pixels, width, height, fit), micro, seed)  # 1 4 h w
+        embeds = clip_vision_output["image_embeds"][:1, None]  # 1 1 d
+        known = {"motion_bucket_id": motion_bucket_id, "fps": fps, "augmentation_level": augmentation_level}
+        positive = [[embeds, {**known, "concat_latent_image": latent}]]
+        negative = [[torch.zeros_like(embeds), {**known, "concat_latent_image": torch.zeros_like(latent)}]]
+        empty = torch.zeros(video_frames, *latent.shape[1:])
+        return io.NodeOutput(positive, negative, {"samples": empty}, float(fps))
+
+
+def check_vae(vae: Any) -> None:
+    """Raises SVDError for a VAE of another model family."""
+    vae.throw_exception_if_invalid()
+    if vae.latent_channels != 4 or getattr(vae, "latent_dim", 2) != 2:
+        raise SVDError("The VAE connected here belongs to another model family; use the VAE of SVD Loader.")
+
+
+def first_picture(pixels: Tensor) -> Tensor:
+    """pixels: b 3 h w. Returns 1 3 h w."""
+    if len(pixels) > 1:
+        logger.warning("VAE Encode Conditioning got %d pictures and animates the first.", len(pixels))
+    return pixels[:1]
+
+
+def encode_picture(vae: Any, pixels: Tensor, micro: MicroConditioning, seed: int) -> Tensor:
+    """pixels: 1 3 8h 8w in [0, 1]. Returns the unscaled latent of the noise-augmented picture, 1 4 h w."""
+    drawn = noise.seeded_noise(pixels.shape, seed, noise.Stream.AUGMENTATION)
+    noisy = conditioning.augment(2.0 * pixels - 1.0, micro.noise_aug_strength, drawn)
+    # VAE objects of the host take [0, 1] and bring it to [-1, 1] themselves, without clamping.
+    return vae.encode(((noisy + 1.0) / 2.0).movedim(1, -1))

@@ -1,0 +1,273 @@
+"""A picture in, a short video out: the stages in order, for use from Python.
+
+The nodes drive the same stage functions through their host instead of this class.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import conditioning, diffusion, guidance, image, memory, noise, schedules
+from .autoencoder import Autoencoder
+from .checkpoint import Checkpoint, load_weights, open_checkpoint
+from .checks import check_latents, check_num_frames
+from .clip_vision import ClipVision
+from .conditioning import MicroConditioning
+from .config import ModelConfig
+from .errors import SVDError
+from .layers import Layers
+from .releases import advise
+from .samplers import SAMPLERS, Callback, StepInfo
+from .unet import VideoUNet
+
+logger = logging.getLogger(__name__)
+
+Output = Literal["pil", "array", "tensor"]
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What one clip is sampled under. The unconditional branch has zeros for the embedding and the latent."""
+
+    image_embeds: Tensor  # 1 1 d
+    latent: Tensor  # 1 4 h w, unscaled
+    vector: Tensor  # 768
+
+
+class SVDPipeline:
+    """The three networks of a checkpoint and the stages that use them.
+
+    Sampler state, noise levels and guidance are fp32, and all noise is drawn on the CPU: the same seed gives the same
+    clip on every device, up to the rounding of the networks.
+    """
+
+    def __init__(
+        self,
+        unet: VideoUNet,
+        vae: Autoencoder,
+        clip: ClipVision,
+        device: torch.device,
+        dtype: torch.dtype,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """`dtype` is that of the UNet and of the decode; encoding a picture is always fp32."""
+        self.unet, self.vae, self.clip = unet.eval(), vae.eval(), clip.eval()
+        self.device, self.dtype = device, dtype
+        self.release = checkpoint.release if checkpoint else None
+        self.config = ModelConfig(unet.config, vae.config, clip.config)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        companion: str | Path | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> SVDPipeline:
+        """Load a single safetensors file or a diffusers folder.
+
+        companion: a second checkpoint for what the first lacks, such as VAE and CLIP beside a lone UNet.
+        device: "cuda", "mps" or "cpu", by default the first of these there is. dtype: by default fp16 on CUDA, else
+        fp32. Raises SVDError where a file is not what it should be.
+        """
+        checkpoint = open_checkpoint(path, companion)
+        checkpoint.require("unet", "vae", "clip")
+        device = torch.device(device or _best_device())
+        dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
+        config = checkpoint.config
+        meta = Layers(device="meta", dtype=dtype)
+        unet = VideoUNet(config.unet, meta)  # type: ignore[arg-type]
+        vae = Autoencoder(config.vae, Layers(device="meta"))  # type: ignore[arg-type]
+        clip = ClipVision(config.clip, meta)  # type: ignore[arg-type]
+        load_weights(unet, checkpoint, "unet", dtype=dtype, device=device)
+        load_weights(vae, checkpoint, "vae", dtype=torch.float32, device=device)
+        load_weights(clip, checkpoint, "clip", dtype=dtype, device=device)
+        vae.decode_in(dtype)
+        return cls(unet, vae, clip, device, dtype, checkpoint)
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        picture: Any,
+        width: int = 1024,
+        height: int = 576,
+        num_frames: int = 25,
+        fps: float = 7,
+        motion_bucket_id: float = 127,
+        noise_aug_strength: float = 0.02,
+        num_inference_steps: int = 25,
+        min_cfg_scale: float = 1.0,
+        max_cfg_scale: float = 3.0,
+        seed: int = 0,
+        *,
+        fit: image.FitMode = "crop",
+        guidance_kind: str = "linear",
+        sampler: str = "euler",
+        schedule: str = "karras",
+        frames_at_once: int = 0,
+        output: Output = "pil",
+        progress: bool = True,
+        callback: Callback | None = None,
+        latent_noise: Tensor | None = None,
+        augmentation_noise: Tensor | None = None,
+    ) -> Any:
+        """Animate a picture (PIL image, array or tensor; see `image.to_image_tensor`).
+
+        width, height: of the video, in pixels; fitted to a multiple the model takes, with a warning. fps: frames per
+        second that the motion is made for. motion_bucket_id: amount of motion, 0 to 255. noise_aug_strength: noise
+        added to the picture, 0 to 1; more noise, more freedom. The guidance rises from min_cfg_scale at the first
+        frame to max_cfg_scale at the last. latent_noise (t 4 h w) and augmentation_noise (1 3 H W) replace the noise
+        of the seed. frames_at_once bounds the memory of the decode and does not change the result; 0 is automatic.
+
+        Returns the frames: PIL images, or one uint8 array (t H W 3), or one float tensor (t H W 3) in [0, 1].
+        Raises SVDError for input that cannot be animated.
+        """
+        pixels = image.to_image_tensor(picture)
+        if len(pixels) != 1:
+            raise SVDError(f"The pipeline animates one picture and got {len(pixels)}; call it once for each.")
+        check_num_frames(num_frames)
+        width, height = image.fit_size(width, height, self.config.pixel_multiple)
+        for warning in self._advice(num_frames, fps, motion_bucket_id, width, height):
+            logger.warning(warning)
+
+        micro = MicroConditioning(fps, motion_bucket_id, noise_aug_strength)
+        scale = guidance.guidance_scale(guidance_kind, min_cfg_scale, max_cfg_scale, num_frames)
+        sigmas = schedules.sigmas(schedule, num_inference_steps)
+        solver = _choose(sampler)
+
+        fitted = image.fit(pixels, width, height, fit)
+        cond = Conditioning(
+            self.encode_image(pixels),
+            self.encode_picture(fitted, micro, seed, augmentation_noise),
+            conditioning.vector(micro).to(self.device),
+        )
+        if latent_noise is None:
+            latent_noise = noise.seeded_noise((num_frames, *cond.latent.shape[1:]), seed)
+        x = diffusion.scale_initial_noise(latent_noise.to(self.device), sigmas[0])
+        with _progress("sampling", num_inference_steps, callback, progress) as report:
+            latents = solver(
+                lambda x, sigma: self.denoise(x, sigma, cond, scale),
+                x,
+                sigmas,
+                generator=noise.step_generator(seed),
+                callback=report,
+            )
+        return _as_output(self.decode(latents, frames_at_once), output)
+
+    def encode_image(self, pixels: Tensor, fit: image.ClipFitMode = "squash") -> Tensor:
+        """pixels: 1 3 h w in [0, 1]. Returns the projected CLIP embedding as one token, 1 1 d."""
+        size = self.clip.config.image_size
+        prepared = image.clip_pixels(pixels, size, fit).to(self.device, _dtype_of(self.clip))
+        return self.clip(prepared).image_embeds[:, None]
+
+    def encode_picture(
+        self, pixels: Tensor, micro: MicroConditioning, seed: int = 0, augmentation_noise: Tensor | None = None
+    ) -> Tensor:
+        """pixels: 1 3 8h 8w in [0, 1]. Returns the unscaled latent of the noise-augmented picture, 1 4 h w."""
+        if augmentation_noise is None:
+            augmentation_noise = noise.seeded_noise(pixels.shape, seed, noise.Stream.AUGMENTATION)
+        noisy = conditioning.augment(2.0 * pixels - 1.0, micro.noise_aug_strength, augmentation_noise)
+        return self.vae.encode(noisy.to(self.device, torch.float32))
+
+    def denoise(self, x: Tensor, sigma: Tensor, cond: Conditioning, scale: Tensor) -> Tensor:
+        """The guided x0 of every frame. x: t 4 h w, fp32; scale: t. Guidance branches run one after the other."""
+        positive = self._denoise_branch(x, sigma, cond.image_embeds, cond.latent, cond.vector)
+        if not guidance.needs_uncond(scale):
+            return positive
+        zeros = torch.zeros_like(cond.image_embeds), torch.zeros_like(cond.latent)
+        return guidance.guide(self._denoise_branch(x, sigma, *zeros, cond.vector), positive, scale)
+
+    def _denoise_branch(self, x: Tensor, sigma: Tensor, context: Tensor, latent: Tensor, vector: Tensor) -> Tensor:
+        num_frames = len(x)
+        c = diffusion.scalings(sigma)
+        model_input = torch.cat([c.c_in * x, latent.float().expand(num_frames, -1, -1, -1)], dim=1)  # t 8 h w
+        v = self.unet(
+            model_input.to(self.dtype),
+            c.c_noise.to(x.device).expand(num_frames),
+            context.to(self.dtype).expand(num_frames, -1, -1),
+            vector.expand(num_frames, -1),
+            num_frames,
+        )
+        return diffusion.denoised(v, x, sigma)
+
+    def decode(self, latents: Tensor, frames_at_once: int = 0) -> Tensor:
+        """latents: t 4 h w, scaled as the diffusion has them. Returns t 8h 8w 3 in [0, 1], fp32, on the CPU.
+
+        A 16-bit decode that overflows is repeated in fp32, and says so.
+        """
+        check_latents(latents, self.vae.config.latent_channels)
+        z = latents.float() / self.vae.config.scale_factor
+        if frames_at_once <= 0:
+            free = memory.free_memory(self.device)
+            frames_at_once = memory.frames_that_fit(self.vae.config, *z.shape[-2:], len(z), self.dtype, free)
+        frames = self.vae.decode(z.to(self.dtype), frames_at_once=frames_at_once)
+        if self.dtype != torch.float32 and not frames.isfinite().all():
+            logger.warning("The decode in %s gave values that are not finite; decoding again in fp32.", self.dtype)
+            self.vae.decode_in(torch.float32)
+            frames = self.vae.decode(z, frames_at_once=frames_at_once)
+            self.vae.decode_in(self.dtype)
+        return (frames.float() / 2 + 0.5).clamp(0, 1).movedim(1, -1).cpu()
+
+    def _advice(self, num_frames: int, fps: float, motion_bucket_id: float, width: int, height: int) -> list[str]:
+        if self.release is None:
+            return []
+        return advise(
+            self.release,
+            num_frames=num_frames,
+            fps=fps,
+            motion_bucket_id=motion_bucket_id,
+            width=width,
+            height=height,
+        )
+
+
+def _choose(sampler: str) -> Any:
+    if sampler not in SAMPLERS:
+        raise SVDError(f"There is no sampler named {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
+    return SAMPLERS[sampler]
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _dtype_of(module: nn.Module) -> torch.dtype:
+    return next(module.parameters()).dtype
+
+
+@contextmanager
+def _progress(label: str, total: int, callback: Callback | None, shown: bool) -> Iterator[Callback]:
+    """A step callback that moves a progress bar and passes the step on."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=label, disable=not shown) as bar:
+
+        def report(step: StepInfo) -> None:
+            bar.update(1)
+            if callback is not None:
+                callback(step)
+
+        yield report
+
+
+def _as_output(frames: Tensor, output: Output) -> Any:
+    """frames: t h w 3 in [0, 1]."""
+    if output == "tensor":
+        return frames
+    array = (frames * 255).round().to(torch.uint8).numpy()
+    if output == "array":
+        return array
+    from PIL import Image
+
+    return [Image.fromarray(np.ascontiguousarray(frame)) for frame in array]
