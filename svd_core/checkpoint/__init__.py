@@ -1,0 +1,22 @@
+"""Checkpoints: what a file is, what it holds, and how its tensors become parameters."""
+
+from .entries import Entry
+from .header import Header, TensorRef, read_header
+from .inventory import clip_shapes, inventory, unet_shapes, vae_shapes
+from .load import Checkpoint, load_weights, open_checkpoint
+from .stream import OpenFile
+
+__all__ = [
+    "Checkpoint",
+    "Entry",
+    "Header",
+    "OpenFile",
+    "TensorRef",
+    "clip_shapes",
+    "inventory",
+    "load_weights",
+    "open_checkpoint",
+    "read_header",
+    "unet_shapes",
+    "vae_shapes",
+]

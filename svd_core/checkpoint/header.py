@@ -1,0 +1,160 @@
+"""The header of a safetensors file: what it holds and where, without reading any weights.
+
+A file is judged here before anything is mapped: cut-off downloads, web pages saved under a model's name, pickles.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from ..errors import SVDError
+
+DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+
+_PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_DOWNLOAD_AGAIN = "download the file again"
+
+
+@dataclass(frozen=True)
+class TensorRef:
+    """One tensor of one file: `nbytes` bytes at `offset`, in the storage dtype."""
+
+    file: Path
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """Everything a safetensors file says about itself."""
+
+    path: Path
+    tensors: dict[str, TensorRef]
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def read_header(path: str | Path) -> Header:
+    """Names, dtypes, shapes and metadata of a safetensors file.
+
+    Raises SVDError for a missing, empty, truncated or corrupt file, a pickle, or another format.
+    """
+    path = Path(path)
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise SVDError(pickle_sentence(path))
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head, end = _read_json(path, file, size)
+    except FileNotFoundError:
+        raise SVDError(f"{path} does not exist: check the path of the checkpoint.") from None
+    except OSError as error:
+        raise SVDError(
+            f"{path} cannot be read ({error.strerror or error}): check the file and its permissions."
+        ) from None
+    return _parse(path, head, end, size)
+
+
+def pickle_sentence(path: Path) -> str:
+    return (
+        f"{path.name} is a pickle, and opening a pickle can run any code hidden in it: convert it to .safetensors, "
+        f"or download the .safetensors version."
+    )
+
+
+def _read_json(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
+    """The header as JSON, and the file position where tensor data starts."""
+    if size == 0:
+        raise SVDError(f"{path.name} is empty: {_DOWNLOAD_AGAIN}.")
+    start = file.read(64)
+    _refuse_other_formats(path, start)
+    length = int.from_bytes(start[:8], "little")
+    if size < 10 or not 2 <= length <= MAX_HEADER_BYTES or start[8:9] != b"{":
+        raise SVDError(
+            f"{path.name} is not a safetensors file, or its beginning is damaged: {_DOWNLOAD_AGAIN} or pick another."
+        )
+    if 8 + length > size:
+        raise SVDError(
+            f"{path.name} is cut off: its header alone needs {8 + length} bytes, it has {size}; {_DOWNLOAD_AGAIN}."
+        )
+    file.seek(8)
+    try:
+        head = json.loads(file.read(length))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise SVDError(_corrupt(path, "the list of tensors is unreadable")) from None
+    if not isinstance(head, dict):
+        raise SVDError(_corrupt(path, "the list of tensors is unreadable"))
+    return head, 8 + length
+
+
+def _refuse_other_formats(path: Path, start: bytes) -> None:
+    if start.startswith(_PICKLE_STARTS):
+        raise SVDError(pickle_sentence(path))
+    if start.startswith(b"GGUF"):
+        raise SVDError(f"{path.name} is a GGUF file, which SVD Nodes does not read: pick the .safetensors version.")
+    text = start.lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise SVDError(f"{path.name} is a web page, not a model, so the download failed: {_DOWNLOAD_AGAIN}.")
+    if text.startswith(b"version https://git-lfs"):
+        raise SVDError(
+            f"{path.name} is a git-lfs pointer, not the model it points to: fetch the file with git lfs pull."
+        )
+
+
+def _parse(path: Path, head: dict[str, Any], start: int, size: int) -> Header:
+    metadata = head.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict):
+        raise SVDError(_corrupt(path, "its metadata is not a table"))
+    tensors = {name: _tensor(path, name, entry, start) for name, entry in head.items()}
+    if not tensors:
+        raise SVDError(f"{path.name} holds no tensors: pick another file.")
+    end = max(ref.offset + ref.nbytes for ref in tensors.values())
+    if end > size:
+        raise SVDError(f"{path.name} is cut off: it has {size} of {end} bytes; {_DOWNLOAD_AGAIN}.")
+    if end < size:
+        raise SVDError(_corrupt(path, f"{size - end} bytes at its end belong to no tensor"))
+    return Header(path, tensors, {str(key): str(value) for key, value in metadata.items()})
+
+
+def _tensor(path: Path, name: str, entry: Any, start: int) -> TensorRef:
+    try:
+        shape = tuple(int(n) for n in entry["shape"])
+        begin, end = (int(n) for n in entry["data_offsets"])
+        dtype = DTYPES.get(entry["dtype"])
+    except (KeyError, TypeError, ValueError):
+        raise SVDError(_corrupt(path, f"its entry for {name} is unreadable")) from None
+    if dtype is None:
+        raise SVDError(
+            f"{path.name} stores {name} as {entry['dtype']}, which is not supported: use an fp32, fp16 or bf16 version."
+        )
+    nbytes = end - begin
+    if begin < 0 or any(n < 0 for n in shape) or nbytes != math.prod(shape) * dtype.itemsize:
+        raise SVDError(_corrupt(path, f"the size of {name} does not fit its shape"))
+    return TensorRef(path, name, dtype, shape, start + begin, nbytes)
+
+
+def _corrupt(path: Path, what: str) -> str:
+    return f"{path.name} is corrupt ({what}): {_DOWNLOAD_AGAIN}."

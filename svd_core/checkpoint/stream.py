@@ -1,0 +1,87 @@
+"""Reads parameters from mapped files, without ever holding much more than what the caller keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..errors import SVDError
+from .entries import Entry
+
+OpenFile = Callable[[Path], Mapping[str, Tensor]]
+
+_WINDOW = 16 * 2**20  # bytes
+
+
+class SafetensorsFile(Mapping[str, Tensor]):
+    """A safetensors file as a mapping from names to views of the mapped file."""
+
+    _file: Any  # the library's own type is incomplete
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = safe_open(str(path), framework="pt", device="cpu")
+        except (OSError, SafetensorError) as error:
+            raise SVDError(f"{path.name} cannot be opened ({error}): download the file again.") from None
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor: Tensor = self._file.get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.keys())
+
+    def __len__(self) -> int:
+        return len(self._file.keys())
+
+
+def stream(
+    entries: Mapping[str, Entry],
+    open_file: OpenFile,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    transient: bool = False,
+) -> Iterator[tuple[str, Tensor]]:
+    """Every parameter in file order, as stored or at the given dtype and device.
+
+    transient: the caller copies each tensor and lets go of it before it asks for the next.
+
+    A tensor that needs no conversion is a view of the mapped file and costs no memory until it is used. Converting
+    one touches the pages it is read from, and they count as ours while the mapping lives: so it is dropped now and
+    then.
+    """
+    window = max(_WINDOW, _source_bytes(entries) // 50)
+    files: dict[Path, Mapping[str, Tensor]] = {}
+    touched = 0
+    for name, entry in sorted(entries.items(), key=_position):
+        for ref in entry.sources:
+            if ref.file not in files:
+                files[ref.file] = open_file(ref.file)
+        sources = [files[ref.file][ref.name] for ref in entry.sources]
+        tensor = entry.make(sources).to(device=device, dtype=dtype or entry.dtype)
+        if transient or not _same_memory(tensor, sources[0]):
+            touched += sum(ref.nbytes for ref in entry.sources)
+        yield name, tensor
+        del tensor, sources  # the last views of the mapping
+        if touched > window:
+            files.clear()
+            touched = 0
+
+
+def _position(item: tuple[str, Entry]) -> tuple[str, int]:
+    ref = item[1].sources[0]
+    return str(ref.file), ref.offset
+
+
+def _source_bytes(entries: Mapping[str, Entry]) -> int:
+    return sum(ref.nbytes for entry in entries.values() for ref in entry.sources)
+
+
+def _same_memory(a: Tensor, b: Tensor) -> bool:
+    return a.device == b.device and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
