@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ class Event:
 
     type: str
     data: JSON
+    time: float = field(default_factory=time.monotonic)
 
 
 @dataclass

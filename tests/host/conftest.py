@@ -1,0 +1,84 @@
+"""One real ComfyUI for all host tests, with a small checkpoint of random weights in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from graphs import Source
+from PIL import Image
+
+from svd_core.checkpoint import open_checkpoint
+from tools.client import JSON, Client
+from tools.comfyui import REPOSITORY, find_comfyui
+from tools.host import PACK_NAME, Host
+from tools.workflow import PICTURE
+
+SMALL = "small.safetensors"
+PACKS = {PACK_NAME: REPOSITORY, "svd-nodes-tests": Path(__file__).parent / "support_pack"}
+
+
+@pytest.fixture(scope="session")
+def comfyui() -> Path:
+    return find_comfyui()
+
+
+@pytest.fixture(scope="session")
+def host(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    base = tmp_path_factory.mktemp("host")
+    random_checkpoint(base / "models" / "checkpoints" / SMALL)
+    # Nothing is cached between prompts: every test runs every node.
+    with Host(comfyui, base, PACKS, options=["--cache-none"]) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(host: Host) -> Client:
+    return host.client
+
+
+@pytest.fixture(scope="session")
+def object_info(client: Client) -> JSON:
+    return client.get("/object_info")
+
+
+@pytest.fixture(scope="session")
+def config(host: Host) -> JSON:
+    """The dimensions of the small checkpoint."""
+    return dataclasses.asdict(open_checkpoint(host.checkpoints / SMALL).config)
+
+
+@pytest.fixture(scope="session")
+def upload_square(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], str]:
+    """Upload the example picture as a square of some size; returns its name."""
+
+    def upload(size: int) -> str:
+        return client.upload_image(square_picture(size, tmp_path_factory.mktemp("pictures")))
+
+    return upload
+
+
+@pytest.fixture(scope="session")
+def source(config: JSON, upload_square: Callable[[int], str]) -> Source:
+    native = {"class_type": "TestNativeLoader", "checkpoint": SMALL, "config": json.dumps(config)}
+    return Source(SMALL, upload_square(config["clip"]["image_size"]), native)
+
+
+def random_checkpoint(path: Path, *options: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        [sys.executable, str(REPOSITORY / "tools" / "random_checkpoint.py"), str(path), *options], check=True
+    )
+    return path
+
+
+def square_picture(size: int, folder: Path) -> Path:
+    path = folder / f"square_{size}.png"
+    with Image.open(PICTURE) as picture:
+        picture.crop((150, 0, 726, 576)).resize((size, size), Image.Resampling.LANCZOS).save(path)
+    return path

@@ -1,0 +1,116 @@
+"""What the running host knows of the pack: nodes, tooltips, templates."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.client import JSON, Client
+from tools.host import PACK_NAME, Host
+from tools.workflow import load_api, load_ui, to_api, widget_names
+
+NODES = {
+    "SVD_Loader": ("SVD Loader", ["MODEL", "CLIP_VISION", "VAE"]),
+    "SVD_CLIPImageEncode": ("CLIP Image Encode", ["CLIP_VISION_OUTPUT"]),
+    "SVD_VAEEncodeConditioning": ("VAE Encode Conditioning", ["CONDITIONING", "CONDITIONING", "LATENT", "FLOAT"]),
+    "SVD_Sampler": ("SVD Sampler", ["LATENT"]),
+    "SVD_TemporalVAEDecode": ("Temporal VAE Decode", ["IMAGE"]),
+}
+DEFAULTS = {
+    "SVD_Loader": {},
+    "SVD_CLIPImageEncode": {"fit": "squash"},
+    "SVD_VAEEncodeConditioning": {
+        "width": 1024,
+        "height": 576,
+        "fit": "crop",
+        "video_frames": 25,
+        "motion_bucket_id": 127,
+        "fps": 7,
+        "augmentation_level": 0.02,
+        "seed": 0,
+    },
+    "SVD_Sampler": {
+        "steps": 25,
+        "min_cfg": 1.0,
+        "max_cfg": 3.0,
+        "guidance": "linear",
+        "sampler": "euler",
+        "schedule": "karras",
+        "denoise": 1.0,
+    },
+    "SVD_TemporalVAEDecode": {"frames_at_once": 0},
+}
+
+
+def inputs_of(info: JSON) -> dict[str, list]:
+    """Name -> [type, options], required ones first, in the order the page shows them."""
+    return {
+        name: info["input"][kind][name]
+        for kind in ("required", "optional")
+        for name in info["input_order"].get(kind, [])
+    }
+
+
+def test_the_pack_loads_without_complaint(host: Host, object_info: JSON) -> None:
+    assert "IMPORT FAILED" not in host.log_text()
+    assert "Error while calling comfy_entrypoint" not in host.log_text()
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_names_and_outputs(object_info: JSON, node_id: str) -> None:
+    info = object_info[node_id]
+    assert (info["display_name"], info["output"]) == NODES[node_id]
+    assert info["category"] == "SVD"
+    assert info["python_module"] == f"custom_nodes.{PACK_NAME}"
+    assert info["description"]
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_every_input_has_a_tooltip(object_info: JSON, node_id: str) -> None:
+    bare = [name for name, (_, options) in inputs_of(object_info[node_id]).items() if not options.get("tooltip")]
+    assert not bare
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_defaults(object_info: JSON, node_id: str) -> None:
+    inputs = inputs_of(object_info[node_id])
+    for name, default in DEFAULTS[node_id].items():
+        _, options = inputs[name]
+        assert options.get("default", options.get("options", [None])[0]) == default, name
+
+
+def test_the_two_forms_of_the_workflow_agree() -> None:
+    assert to_api(load_ui()) == load_api()
+
+
+def test_the_workflow_fits_the_nodes(object_info: JSON) -> None:
+    """Names and their order in the page's form, types of the links, and required inputs."""
+    ui = load_ui()
+    for node in ui["nodes"]:
+        if node["type"] not in object_info:
+            assert node["type"] == "MarkdownNote"
+            continue
+        info = object_info[node["type"]]
+        known = inputs_of(info)
+        declared = [entry["name"] for entry in node["inputs"] if entry["type"] != "IMAGEUPLOAD"]
+        assert set(info["input_order"]["required"]) <= set(declared) <= set(known), node["type"]
+        widgets = [name for name in widget_names(node) if name in known]
+        assert widgets == [name for name in known if name in widgets], node["type"]
+        assert [output["type"] for output in node["outputs"]] == info["output"]
+    outputs = {
+        (node["id"], slot): output["type"] for node in ui["nodes"] for slot, output in enumerate(node["outputs"])
+    }
+    targets = {(node["id"], slot): entry for node in ui["nodes"] for slot, entry in enumerate(node["inputs"])}
+    for link_id, from_node, from_slot, to_node, to_slot, kind in ui["links"]:
+        assert kind == outputs[from_node, from_slot] == targets[to_node, to_slot]["type"]
+        assert targets[to_node, to_slot]["link"] == link_id
+
+
+def test_seeds_offer_control_after_generate(object_info: JSON) -> None:
+    for node_id in ("SVD_VAEEncodeConditioning", "SVD_Sampler"):
+        assert inputs_of(object_info[node_id])["seed"][1]["control_after_generate"]
+
+
+def test_the_workflow_is_offered_as_a_template(client: Client) -> None:
+    assert "image_to_video" in client.get("/api/workflow_templates")[PACK_NAME]
+    served = client.get(f"/api/workflow_templates/{PACK_NAME}/image_to_video.json")
+    assert served == load_ui()

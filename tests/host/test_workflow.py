@@ -1,0 +1,82 @@
+"""The example workflow, start to end, in a real host."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+from conftest import SMALL
+from graphs import succeeded
+
+from tools.client import Client, Event, Prompt
+from tools.host import Host
+from tools.workflow import PICTURE, load_api, node_of, with_inputs
+
+WIDTH, HEIGHT, FRAMES, STEPS = 192, 128, 6, 3
+SLOW_STEPS = 60
+
+
+@pytest.fixture(scope="module")
+def workflow(client: Client) -> Prompt:
+    """The example at a size that suits two slow cores."""
+    return with_inputs(
+        load_api(),
+        SVD_Loader={"checkpoint": SMALL},
+        LoadImage={"image": client.upload_image(PICTURE)},
+        SVD_VAEEncodeConditioning={"width": WIDTH, "height": HEIGHT, "video_frames": FRAMES, "fps": 9},
+        SVD_Sampler={"steps": STEPS},
+    )
+
+
+def test_example_makes_a_video(client: Client, workflow: Prompt, tmp_path: Path) -> None:
+    run = succeeded(client.run(workflow))
+    (file,) = run.files(node_of(workflow, "SaveVideo"))
+    path = client.download(file, tmp_path / file["filename"])
+    assert path.suffix == ".mp4"
+    with av.open(str(path)) as container:
+        (stream,) = container.streams.video
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+    assert len(frames) == FRAMES
+    assert {frame.shape for frame in frames} == {(HEIGHT, WIDTH, 3)}
+    assert stream.average_rate == Fraction(9)
+
+
+def test_sampling_reports_every_step_and_a_preview(client: Client, workflow: Prompt) -> None:
+    run = succeeded(client.run(workflow))
+    sampler = node_of(workflow, "SVD_Sampler")
+    steps = [event.data for event in run.events if event.type == "progress" and event.data["node"] == sampler]
+    assert steps[-1]["value"] == steps[-1]["max"] == STEPS
+    assert any(event.type == "binary" for event in run.events)
+
+
+def test_same_seed_same_clip(client: Client, host: Host, workflow: Prompt, tmp_path: Path) -> None:
+    clips = []
+    for name in ("first", "second"):
+        (file,) = succeeded(client.run(workflow)).files(node_of(workflow, "SaveVideo"))
+        with av.open(str(client.download(file, tmp_path / f"{name}.mp4"))) as container:
+            clips.append([frame.to_ndarray(format="rgb24").tobytes() for frame in container.decode(video=0)])
+    assert clips[0] == clips[1]
+
+
+def test_interruption_stops_within_a_step(client: Client, workflow: Prompt) -> None:
+    slow = with_inputs(
+        workflow,
+        SVD_VAEEncodeConditioning={"width": 512, "height": 320, "video_frames": 14},
+        SVD_Sampler={"steps": SLOW_STEPS},
+    )
+    steps: list[int] = []
+    at_interrupt: list[int] = []
+
+    def interrupt_after_two(event: Event) -> None:
+        if event.type == "progress" and event.data["max"] == SLOW_STEPS:
+            steps.append(event.data["value"])
+            if steps[-1] >= 2 and not at_interrupt:
+                client.interrupt()
+                at_interrupt.append(steps[-1])
+
+    run = client.run(slow, interrupt_after_two)
+    assert run.status == "interrupted"
+    assert steps[-1] <= at_interrupt[0] + 1
+    succeeded(client.run(workflow))
