@@ -24,7 +24,7 @@ class SVDClipVision(comfy.clip_vision.ClipVisionModel):
 
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype | None) -> None:
         """dtype: of the stored weights; by default the host's choice on a GPU, that of the file on a CPU."""
-        config = checkpoint.config.clip
+        config = checkpoint.clip
         self.image_size = config.image_size
         self.image_mean, self.image_std = list(image.CLIP_MEAN), list(image.CLIP_STD)
         self.model_type = "clip_vision_model"

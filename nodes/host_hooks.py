@@ -38,12 +38,11 @@ class HostHooks(UNetHooks):
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         """The host's selected attention, and what the user put in its place."""
-        parts = zip(*(x.split(MAX_ATTENTION_ROWS) for x in (q, k, v)), strict=True)
-        outputs = [
-            optimized_attention(*part, heads, attn_precision=ATTENTION_PRECISION, transformer_options=self.options)
-            for part in parts
-        ]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        options = {"attn_precision": ATTENTION_PRECISION, "transformer_options": self.options}
+        if q.shape[0] <= MAX_ATTENTION_ROWS:
+            return optimized_attention(q, k, v, heads, **options)
+        rows = zip(q.split(MAX_ATTENTION_ROWS), k.split(MAX_ATTENTION_ROWS), v.split(MAX_ATTENTION_ROWS), strict=True)
+        return torch.cat([optimized_attention(*some, heads, **options) for some in rows])
 
     def embedding(self, emb: Tensor) -> Tensor:
         for patch in self.patches.get("emb_patch", ()):

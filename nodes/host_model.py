@@ -6,7 +6,6 @@ because they are the real classes; only the network inside is ours.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import comfy.conds
@@ -18,13 +17,13 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import Timestep
 from torch import Tensor
 
-from ..svd_core.checkpoint import Checkpoint, open_checkpoint
+from ..svd_core.checkpoint import Checkpoint
 from ..svd_core.config import UNetConfig
 from ..svd_core.layers import Layers
 from ..svd_core.unet import VideoUNet
 from .host import model_management
 from .host_hooks import HostHooks
-from .host_weights import load_part, open_host_file
+from .host_weights import load_part, num_parameters
 
 
 class HostUNet(VideoUNet):
@@ -156,8 +155,8 @@ def is_video_model(patcher: Any) -> bool:
 def make_model(checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool = True) -> Any:
     """A ModelPatcher with the checkpoint's UNet. dtype: of the weights; None lets the host choose for its device."""
     device = model_management.get_torch_device()
-    parameters = checkpoint.num_parameters("unet")
-    config = SVDModelConfig(host_unet_config(checkpoint.config.unet))
+    parameters = num_parameters(checkpoint, "unet")
+    config = SVDModelConfig(host_unet_config(checkpoint.unet))
     supported = list(config.supported_inference_dtypes)
     dtype = dtype or model_management.unet_dtype(
         model_params=parameters, supported_dtypes=supported, weight_dtype=checkpoint.dtype("unet")
@@ -169,12 +168,10 @@ def make_model(checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool 
     patcher_class = comfy.model_patcher.CoreModelPatcher if dynamic else comfy.model_patcher.ModelPatcher
     patcher = patcher_class(model, load_device=device, offload_device=model_management.unet_offload_device())
     load_part(model.diffusion_model, checkpoint, "unet", dtype, dynamic=patcher.is_dynamic())
-    source = (str(checkpoint.path), checkpoint.companion and str(checkpoint.companion), dtype)
-    patcher.cached_patcher_init = (reload_model, source)
+    patcher.cached_patcher_init = (reload_model, (checkpoint, dtype))
     return patcher
 
 
-def reload_model(path: str, companion: str | None, dtype: torch.dtype, disable_dynamic: bool = False) -> Any:
+def reload_model(checkpoint: Checkpoint, dtype: torch.dtype, disable_dynamic: bool = False) -> Any:
     """The same model once more: the host asks for it to compile it, or to run it on another device."""
-    checkpoint = open_checkpoint(Path(path), companion and Path(companion), open_file=open_host_file())
     return make_model(checkpoint, dtype, dynamic=not disable_dynamic)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import comfy.model_patcher
@@ -14,10 +13,10 @@ from torch import Tensor
 
 from ..svd_core import memory
 from ..svd_core.autoencoder import Autoencoder
-from ..svd_core.checkpoint import Checkpoint, open_checkpoint
+from ..svd_core.checkpoint import Checkpoint
 from ..svd_core.layers import Layers
 from .host import model_management
-from .host_weights import load_part, open_host_file
+from .host_weights import load_part
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ class SVDVAE(comfy.sd.VAE):
 
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype | None) -> None:
         """dtype: of the stored weights, by default that of the file. The host's VAE options choose the decode's."""
-        config = checkpoint.config.vae
+        config = checkpoint.vae
         self.device = model_management.vae_device()
         self.vae_dtype = model_management.vae_dtype(self.device, [torch.float16, torch.float32])
         self.output_device = model_management.intermediate_device()
@@ -47,8 +46,7 @@ class SVDVAE(comfy.sd.VAE):
             module, load_device=self.device, offload_device=model_management.vae_offload_device()
         )
         load_part(module, checkpoint, "vae", dtype, dynamic=self.patcher.is_dynamic())
-        source = (str(checkpoint.path), checkpoint.companion and str(checkpoint.companion), dtype)
-        self.patcher.cached_patcher_init = (reload_vae_patcher, source)
+        self.patcher.cached_patcher_init = (reload_vae_patcher, (checkpoint, dtype))
         self.size = None
         self.model_size()
 
@@ -149,7 +147,6 @@ class SVDVAE(comfy.sd.VAE):
         return weights
 
 
-def reload_vae_patcher(path: str, companion: str | None, dtype: torch.dtype, disable_dynamic: bool = False) -> Any:
+def reload_vae_patcher(checkpoint: Checkpoint, dtype: torch.dtype, disable_dynamic: bool = False) -> Any:
     """The same VAE once more, for the host's device selection."""
-    checkpoint = open_checkpoint(Path(path), companion and Path(companion), open_file=open_host_file())
     return SVDVAE(checkpoint, dtype).patcher

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import comfy.utils
 import torch
 from torch import Tensor, nn
 
-from ..svd_core.checkpoint import Checkpoint, Part, load_weights
+from ..svd_core.checkpoint import Checkpoint
 
 
 def open_host_file() -> Callable[[Path], Mapping[str, Tensor]] | None:
@@ -20,14 +21,18 @@ def open_host_file() -> Callable[[Path], Mapping[str, Tensor]] | None:
     return lambda path: comfy.utils.load_torch_file(str(path))
 
 
-def load_part(module: nn.Module, checkpoint: Checkpoint, part: Part, dtype: torch.dtype, dynamic: bool) -> None:
+def num_parameters(checkpoint: Checkpoint, part: str) -> int:
+    return sum(math.prod(entry.shape) for entry in checkpoint.plan(part).values())
+
+
+def load_part(module: nn.Module, checkpoint: Checkpoint, part: str, dtype: torch.dtype, dynamic: bool) -> None:
     """Fill a module that the host's patcher already holds.
 
     A dynamic patcher wants the file's own tensors, whatever their type: it faults them in and casts them at use. Any
-    other gets copies in `dtype`, streamed, since the host moves and pins what it is given.
+    other gets copies, streamed: the host moves, pins and patches what it is given, and the file stays free.
     """
     if dynamic:
-        weights = dict(checkpoint.read(part))
-        module.load_state_dict(weights, strict=True, assign=True)
-    else:
-        load_weights(module, checkpoint, part, dtype=dtype)
+        module.load_state_dict(dict(checkpoint.read(part)), strict=True, assign=True)
+        return
+    for name, tensor in checkpoint.read(part, dtype=dtype, transient=True):
+        module.get_parameter(name).data.copy_(tensor)

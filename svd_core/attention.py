@@ -24,12 +24,10 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) ->
 
     q: b n (h d); k, v: b m (h d). Returns b n (h d).
     """
-    parts = zip(*(x.split(MAX_ATTENTION_ROWS) for x in (q, k, v)), strict=True)
-    return (
-        torch.cat([_attend(*part, heads) for part in parts])
-        if q.shape[0] > MAX_ATTENTION_ROWS
-        else _attend(q, k, v, heads)
-    )
+    if q.shape[0] <= MAX_ATTENTION_ROWS:
+        return _attend(q, k, v, heads)
+    rows = zip(q.split(MAX_ATTENTION_ROWS), k.split(MAX_ATTENTION_ROWS), v.split(MAX_ATTENTION_ROWS), strict=True)
+    return torch.cat([_attend(*some, heads) for some in rows])
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:

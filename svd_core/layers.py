@@ -28,7 +28,7 @@ class Operations(Protocol):
 
 @cache
 def _temporal_conv_class(conv3d: type[nn.Conv3d]) -> type[nn.Conv3d]:
-    class TemporalConv(conv3d):  # type: ignore[misc, valid-type]
+    class TemporalConv(conv3d):
         """Three-tap convolution over frames, stored as (3, 1, 1) but run as a 2-D convolution of b c t n.
 
         Exact, and independent of Conv3d back-ends, which some devices lack or run slowly.
@@ -44,7 +44,7 @@ def _temporal_conv_class(conv3d: type[nn.Conv3d]) -> type[nn.Conv3d]:
 class Layers:
     """Makes layers of one namespace, dtype and device."""
 
-    operations: Operations = nn  # type: ignore[assignment]
+    operations: Operations = nn
     dtype: torch.dtype | None = None
     device: torch.device | str | None = None
 

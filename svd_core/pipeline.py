@@ -83,11 +83,10 @@ class SVDPipeline:
         checkpoint.require("unet", "vae", "clip")
         device = torch.device(device or _best_device())
         dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
-        config = checkpoint.config
         meta = Layers(device="meta", dtype=dtype)
-        unet = VideoUNet(config.unet, meta)  # type: ignore[arg-type]
-        vae = Autoencoder(config.vae, Layers(device="meta"))  # type: ignore[arg-type]
-        clip = ClipVision(config.clip, meta)  # type: ignore[arg-type]
+        unet = VideoUNet(checkpoint.unet, meta)
+        vae = Autoencoder(checkpoint.vae, Layers(device="meta"))
+        clip = ClipVision(checkpoint.clip, meta)
         load_weights(unet, checkpoint, "unet", dtype=dtype, device=device)
         load_weights(vae, checkpoint, "vae", dtype=torch.float32, device=device)
         load_weights(clip, checkpoint, "clip", dtype=dtype, device=device)
@@ -208,7 +207,8 @@ class SVDPipeline:
         z = latents.float() / self.vae.config.scale_factor
         if frames_at_once <= 0:
             free = memory.free_memory(self.device)
-            frames_at_once = memory.frames_that_fit(self.vae.config, *z.shape[-2:], len(z), self.dtype, free)
+            num_frames, _, height, width = z.shape
+            frames_at_once = memory.frames_that_fit(self.vae.config, height, width, num_frames, self.dtype, free)
         frames = self.vae.decode(z.to(self.dtype), frames_at_once=frames_at_once)
         if self.dtype != torch.float32 and not frames.isfinite().all():
             logger.warning("The decode in %s gave values that are not finite; decoding again in fp32.", self.dtype)

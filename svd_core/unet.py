@@ -63,7 +63,7 @@ class VideoUNet(nn.Module):
         time_context = (context if time_context is None else time_context)[::num_frames]  # b m k
 
         def run(block: nn.Module, h: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-            for layer in block:  # type: ignore[attr-defined]
+            for layer in block.children():
                 if isinstance(layer, VideoResBlock):
                     h = layer(h, emb, num_frames, image_only)
                 elif isinstance(layer, SpatialVideoTransformer):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -45,6 +47,12 @@ class TemporalStack(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out_layers(self.in_layers(x))  # b c t n
+
+    def norms_and_convs(self) -> tuple[tuple[nn.GroupNorm, nn.Module], tuple[nn.GroupNorm, nn.Module]]:
+        """Both halves in their parts, for a decode that brings its own moments."""
+        norm1, _, conv1 = self.in_layers
+        norm2, _, _, conv2 = self.out_layers
+        return (cast(nn.GroupNorm, norm1), conv1), (cast(nn.GroupNorm, norm2), conv2)
 
 
 class VideoResnetBlock(ResnetBlock):

@@ -54,18 +54,17 @@ def _run_block(
     prepare: Callable[[Tensor], Tensor], block: VideoResnetBlock, clip: Tensor, frames_at_once: int
 ) -> Tensor:
     """One block over a clip, t c h w."""
-    norm1, _, conv1 = block.time_stack.in_layers
-    norm2, _, _, conv2 = block.time_stack.out_layers
+    (norm1, conv1), (norm2, conv2) = block.time_stack.norms_and_convs()
 
     spatial = _Frames(len(clip))
     for x in clip.split(frames_at_once):
-        spatial.append(block.spatial(prepare(x)), norm1.num_groups)  # type: ignore[arg-type]
+        spatial.append(block.spatial(prepare(x)), norm1.num_groups)
     del clip
 
     hidden = _Frames(len(spatial.frames))
     normalise = spatial.norm(norm1)
     for window in spatial.windows(frames_at_once):
-        hidden.append(window.convolve(conv1, normalise), norm2.num_groups)  # type: ignore[arg-type]
+        hidden.append(window.convolve(conv1, normalise), norm2.num_groups)
 
     weight = block.temporal_weight(spatial.frames).to(spatial.frames.dtype)
     normalise = hidden.norm(norm2)
@@ -99,13 +98,13 @@ class _Frames:
         self.means.append(mean)
         self.variances.append(variance)
 
-    def norm(self, module: nn.Module) -> Callable[[Tensor], Tensor]:
+    def norm(self, module: nn.GroupNorm) -> Callable[[Tensor], Tensor]:
         """The group norm `module` with the clip's moments, followed by SiLU."""
         means, variances = (torch.cat(m).double() for m in (self.means, self.variances))  # t groups
         mean = means.mean(0)
         variance = variances.mean(0) + (means - mean).square().mean(0)  # law of total variance
-        rstd = (variance + module.eps).rsqrt()  # type: ignore[operator]
-        weight, bias = (p.to(device=mean.device, dtype=torch.float64) for p in (module.weight, module.bias))  # type: ignore[union-attr, operator]
+        rstd = (variance + module.eps).rsqrt()
+        weight, bias = (p.to(device=mean.device, dtype=torch.float64) for p in (module.weight, module.bias))
         per_group = len(weight) // len(mean)
         scale = weight * rstd.repeat_interleave(per_group)
         shift = bias - mean.repeat_interleave(per_group) * scale

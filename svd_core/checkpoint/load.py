@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,22 @@ class Checkpoint:
                 f"{self.name} lacks the {' and the '.join(missing)}: "
                 f"pick a complete SVD checkpoint, or add a second file that holds what is missing."
             )
+
+    @property
+    def unet(self) -> UNetConfig:
+        """The UNet's configuration. Raises SVDError when the part is missing; so do `vae` and `clip`."""
+        self.require("unet")
+        return cast(UNetConfig, self.config.unet)
+
+    @property
+    def vae(self) -> AutoencoderConfig:
+        self.require("vae")
+        return cast(AutoencoderConfig, self.config.vae)
+
+    @property
+    def clip(self) -> ClipVisionConfig:
+        self.require("clip")
+        return cast(ClipVisionConfig, self.config.clip)
 
     def plan(self, part: str) -> dict[str, Entry]:
         """How each parameter of a part is made; reads nothing. Raises SVDError when the part is missing."""
