@@ -79,8 +79,8 @@ def demo_prompt(options: argparse.Namespace, checkpoint: str) -> Prompt:
     size = {"width": options.width, "height": options.height, "video_frames": options.frames}
     steps = {"steps": options.steps}
     if options.checkpoint is None:
-        size = {name: size[name] or small for name, small in (("width", 512), ("height", 320), ("video_frames", 14))}
-        steps = {"steps": options.steps or 8}
+        size = {name: size[name] or small for name, small in (("width", 320), ("height", 192), ("video_frames", 8))}
+        steps = {"steps": options.steps or 6}
     return with_inputs(
         load_api(WORKFLOW),
         SVD_Loader={"checkpoint": checkpoint},

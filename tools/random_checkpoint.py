@@ -12,10 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +38,11 @@ from svd_core.checkpoint.inventory import (
 from svd_core.checkpoint.keymap import clip_map, unet_map, vae_map
 from svd_core.config import AutoencoderConfig, ClipVisionConfig, ModelConfig, UNetConfig
 from tools.diffusers_folder import MODEL_INDEX, SCHEDULER, clip_json, preprocessor_json, unet_json, vae_json
+from tools.safetensors_files import Recipe, write_safetensors
 
 LAYOUTS = ("single", "comfy", "diffusers")
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 SMALL_VOCABULARY = 64  # of the text leftovers, which nothing reads
-
-_CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-_ALIGNMENT = 8  # the format pads its header so that tensors start on a multiple of this
-
-Recipe = tuple[Shape, Callable[[], Tensor]]
 
 
 def small_config(image_decoder: bool = False) -> ModelConfig:
@@ -60,7 +55,10 @@ def small_config(image_decoder: bool = False) -> ModelConfig:
 
 
 def tiny_config(image_decoder: bool = False) -> ModelConfig:
-    """Two levels and one block each: the least that has every kind of layer. Takes pictures in multiples of 4."""
+    """Two levels, one UNet block each: the least that has every kind of layer. Takes pictures in multiples of 4.
+
+    The autoencoder keeps two blocks per level, as diffusers ties the size of its middle block to that number.
+    """
     return ModelConfig(
         UNetConfig(
             model_channels=32,
@@ -70,7 +68,7 @@ def tiny_config(image_decoder: bool = False) -> ModelConfig:
             context_dim=32,
             head_dim=16,
         ),
-        AutoencoderConfig(channels=32, channel_mult=(1, 2), num_res_blocks=1, temporal_decoder=not image_decoder),
+        AutoencoderConfig(channels=32, channel_mult=(1, 2), temporal_decoder=not image_decoder),
         ClipVisionConfig(width=32, num_layers=1, num_heads=2, mlp_width=64, image_size=56, projection_dim=32),
     )
 
@@ -119,7 +117,7 @@ def random_weight(name: str, shape: Shape, seed: int) -> Tensor:
     """A float32 tensor that depends on its name, shape and the seed only."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + zlib.crc32(name.encode()))
     noise = torch.randn(shape, generator=generator)
-    if name.endswith(("mix_factor", "embedding", "embedding.weight")):
+    if name.endswith(("mix_factor", "class_embedding", "position_embedding.weight")):
         return 0.5 * noise
     if name.endswith("bias"):
         return 0.05 * noise
@@ -133,6 +131,7 @@ class _Weights:
 
     def __init__(self, config: ModelConfig, seed: int, dtype: torch.dtype, identity_quant_conv: bool) -> None:
         self.config, self.seed, self.dtype, self.identity = config, seed, dtype, identity_quant_conv
+        self.clip_names = clip_map(config.clip.num_layers if config.clip else 0)
 
     def single(self, vocabulary: int) -> dict[str, Recipe]:
         """The official single file, text leftovers and second autoencoder included."""
@@ -200,14 +199,12 @@ class _Weights:
         return mixed + bias if name.endswith("bias") else mixed
 
     def _open_clip(self, name: str, shape: Shape) -> Tensor:
-        assert self.config.clip
-        names = clip_map(self.config.clip.num_layers)
         if ".attn.in_proj_" in name:
             block, leaf = name.split(".attn.in_proj_")
             layer = f"vision_model.encoder.layers.{block.rpartition('.')[2]}.self_attn"
             third = (shape[0] // 3, *shape[1:])
             return torch.cat([self._random(f"{layer}.{p}_proj.{leaf}", third) for p in "qkv"])
-        other = names.to_other(name) or name
+        other = self.clip_names.to_other(name) or name
         return self._random(other, shape[::-1]).t() if name == "proj" else self._random(other, shape)
 
     def _quant_conv(self, channels: int) -> tuple[Tensor, Tensor]:
@@ -258,44 +255,6 @@ def _write_part(folder: Path, file: str, recipes: Mapping[str, Recipe], dtype: t
 def _write_json(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
-# --- files -------------------------------------------------------------------------------------------------------
-
-
-def write_safetensors(
-    path: str | Path, recipes: Mapping[str, Recipe], dtype: torch.dtype, metadata: Mapping[str, str] | None = None
-) -> None:
-    """Writes tensors one by one, so that a file larger than memory can be made; beside the target, then renamed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(_header(recipes, dtype, metadata or {}))
-            file.writelines(_bytes(recipes.values(), dtype))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _header(recipes: Mapping[str, Recipe], dtype: torch.dtype, metadata: Mapping[str, str]) -> bytes:
-    head: dict[str, Any] = {"__metadata__": dict(metadata)}
-    offset = 0
-    for name, (shape, _) in recipes.items():
-        end = offset + math.prod(shape) * dtype.itemsize
-        head[name] = {"dtype": _CODES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(head, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
-    return len(text).to_bytes(8, "little") + text
-
-
-def _bytes(recipes: Iterable[Recipe], dtype: torch.dtype) -> Iterable[bytes]:
-    for shape, make in recipes:
-        tensor = make().to(dtype).contiguous()
-        assert tuple(tensor.shape) == tuple(shape)
-        yield tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 # --- command line ------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from graphs import Source
-from PIL import Image
+from PIL import Image, ImageOps
 
 from svd_core.checkpoint import open_checkpoint
 from tools.client import JSON, Client
@@ -54,17 +54,17 @@ def config(host: Host) -> JSON:
 
 
 @pytest.fixture(scope="session")
-def upload_square(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], str]:
+def upload_square(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """Upload the example picture as a square of some size; returns its name."""
 
-    def upload(size: int) -> str:
-        return client.upload_image(square_picture(size, tmp_path_factory.mktemp("pictures")))
+    def upload(size: int, flip: bool = False) -> str:
+        return client.upload_image(square_picture(size, tmp_path_factory.mktemp("pictures"), flip))
 
     return upload
 
 
 @pytest.fixture(scope="session")
-def source(config: JSON, upload_square: Callable[[int], str]) -> Source:
+def source(config: JSON, upload_square: Callable[..., str]) -> Source:
     native = {"class_type": "TestNativeLoader", "checkpoint": SMALL, "config": json.dumps(config)}
     return Source(SMALL, upload_square(config["clip"]["image_size"]), native)
 
@@ -77,8 +77,10 @@ def random_checkpoint(path: Path, *options: str) -> Path:
     return path
 
 
-def square_picture(size: int, folder: Path) -> Path:
-    path = folder / f"square_{size}.png"
+def square_picture(size: int, folder: Path, flip: bool = False) -> Path:
+    """The boat in the example picture; `flip` turns it upside down, for another picture."""
+    path = folder / f"square_{size}{'_flipped' * flip}.png"
     with Image.open(PICTURE) as picture:
-        picture.crop((150, 0, 726, 576)).resize((size, size), Image.Resampling.LANCZOS).save(path)
+        square = picture.crop((150, 0, 726, 576)).resize((size, size), Image.Resampling.LANCZOS)
+    (ImageOps.flip(square) if flip else square).save(path)
     return path

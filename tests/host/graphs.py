@@ -128,8 +128,15 @@ def run_and_load(client: Client, output: Path, prompt: Prompt, timeout: float = 
 
 
 def succeeded(run: Run) -> Run:
-    assert run.status == "success", run.error and f"{run.error['node_type']}: {run.error['exception_message']}"
+    assert run.status == "success", described(run)
     return run
+
+
+def described(run: Run) -> str:
+    """What the server said of a run that did not end well, with its traceback."""
+    if run.error is None:
+        return run.status
+    return f"{run.error['node_type']}: {run.error['exception_message']}\n{''.join(run.error['traceback'])}"
 
 
 def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from graphs import STAGES, Clip, Source, build, relative_error, run_and_load
+from PIL import Image
 
 from tools.client import Client
 from tools.host import Host
@@ -27,6 +32,24 @@ def test_the_clip_is_no_accident(ours: Tensors) -> None:
     assert ours["concat_latent_image"].std() > 0.01
     assert ours["embedding"].std() > 0.01
     assert not torch.allclose(ours["image"][0], ours["image"][-1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change", [{"picture": "another"}, {"motion_bucket_id": 20}, {"fps": 20}, {"max_cfg": 2.7}], ids=str
+)
+def test_the_comparison_sees_every_input(
+    client: Client, host: Host, source: Source, ours: Tensors, upload_square: Callable[..., str], change: dict[str, Any]
+) -> None:
+    """What a swap must not change does show in the latents when it is changed."""
+    if "picture" in change:
+        name = upload_square(Image.open(host.base / "input" / source.picture).width, flip=True)
+        prompt = build(replace(source, picture=name), CLIP, name="changed")
+    else:
+        prompt = build(source, replace(CLIP, **change), name="changed")
+    changed = run_and_load(client, host.output, prompt)
+    error = relative_error(changed["latent"], ours["latent"])
+    print("changed", change, error)
+    assert error > 2 * TOLERANCE
 
 
 @pytest.mark.parametrize("native", [(stage,) for stage in STAGES] + [STAGES], ids="+".join)

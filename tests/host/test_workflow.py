@@ -63,7 +63,7 @@ def test_same_seed_same_clip(client: Client, host: Host, workflow: Prompt, tmp_p
 def test_interruption_stops_within_a_step(client: Client, workflow: Prompt) -> None:
     slow = with_inputs(
         workflow,
-        SVD_VAEEncodeConditioning={"width": 512, "height": 320, "video_frames": 14},
+        SVD_VAEEncodeConditioning={"width": 256, "height": 192, "video_frames": 8},
         SVD_Sampler={"steps": SLOW_STEPS},
     )
     steps: list[int] = []
