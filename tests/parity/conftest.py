@@ -1,0 +1,46 @@
+"""Fixtures of the comparisons with other implementations, and the table of figures at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from .figures import Figures
+from .models import Models, image_decoder_models, video_models
+
+FIGURES = pytest.StashKey[Figures]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    figures = config.stash.get(FIGURES, None)
+    if figures and figures.rows:
+        terminalreporter.section("relative L2 errors against other implementations, fp32")
+        for line in figures.table():
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def figures(request: pytest.FixtureRequest) -> Figures:
+    return request.config.stash.setdefault(FIGURES, Figures())
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return video_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def image_models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return image_decoder_models(tmp_path_factory.mktemp("image-decoder"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread_no_grad() -> Iterator[None]:
+    """One thread: sums in the same order on every machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        yield
+    torch.set_num_threads(threads)

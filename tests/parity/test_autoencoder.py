@@ -1,0 +1,91 @@
+"""The autoencoder against diffusers' AutoencoderKLTemporalDecoder and AutoencoderKL."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from svd_core.autoencoder import Autoencoder
+
+from .figures import Figures, relative_error
+from .models import Models, load_ours
+
+LIMIT = 1e-5
+FRAMES = 5
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="module")
+def temporal(models: Models) -> Autoencoder:
+    return load_ours(models.layout("single"), "vae")
+
+
+@pytest.fixture(scope="module")
+def decoded(models: Models) -> Tensor:
+    with torch.no_grad():
+        return models.pipeline.vae.decode(latents(), num_frames=FRAMES).sample
+
+
+def latents() -> Tensor:
+    return draw(FRAMES, 4, 16, 24)
+
+
+@pytest.mark.parametrize("layout", ["single", "comfy", "folder"])
+def test_encode(models: Models, figures: Figures, layout: str) -> None:
+    """Their quant_conv is in our last convolution, however the file has it."""
+    pixels = draw(2, 3, 128, 192).clamp(-1, 1)
+    ours = load_ours(models.layout(layout), "vae")
+    theirs = models.pipeline.vae.encode(pixels).latent_dist
+    figures.within(LIMIT, f"VAE encode / diffusers, {layout} file", ours.encode(pixels), theirs.mode())
+    figures.within(LIMIT, f"VAE moments / diffusers, {layout} file", ours.encoder(pixels), theirs.parameters)
+
+
+@pytest.mark.parametrize("layout", ["single", "comfy", "folder"])
+def test_temporal_decode(models: Models, decoded: Tensor, figures: Figures, layout: str) -> None:
+    ours = load_ours(models.layout(layout), "vae")
+    figures.within(LIMIT, f"temporal decode / diffusers, {layout} file", ours.decode(latents()), decoded)
+
+
+@pytest.mark.parametrize("frames_at_once", [1, 2, 3, FRAMES])
+def test_temporal_decode_a_few_frames_at_once(
+    temporal: Autoencoder, decoded: Tensor, figures: Figures, frames_at_once: int
+) -> None:
+    ours = temporal.decode(latents(), frames_at_once=frames_at_once)
+    figures.within(LIMIT, f"temporal decode / diffusers, {frames_at_once} frames at once", ours, decoded)
+
+
+def test_temporal_decode_of_two_clips(models: Models, temporal: Autoencoder, figures: Figures) -> None:
+    z = draw(2 * 3, 4, 16, 16)
+    theirs = models.pipeline.vae.decode(z, num_frames=3).sample
+    for frames_at_once in (0, 2):
+        ours = temporal.decode(z, num_frames=3, frames_at_once=frames_at_once)
+        figures.within(LIMIT, f"temporal decode / diffusers, two clips, {frames_at_once} at once", ours, theirs)
+
+
+def test_temporal_decode_of_one_frame(models: Models, temporal: Autoencoder, figures: Figures) -> None:
+    z = draw(1, 4, 16, 16)
+    theirs = models.pipeline.vae.decode(z, num_frames=1).sample
+    figures.within(LIMIT, "temporal decode / diffusers, one frame", temporal.decode(z), theirs)
+
+
+def test_their_decode_in_pieces_is_another_clip(models: Models, decoded: Tensor) -> None:
+    """Frames of a clip depend on each other, so that equality of ours in pieces means something."""
+    pieces = [models.pipeline.vae.decode(z, num_frames=len(z)).sample for z in latents().split(2)]
+    assert relative_error(torch.cat(pieces), decoded) > 1e-2
+
+
+@pytest.mark.parametrize("layout", ["single", "comfy", "folder"])
+def test_image_decoder(image_models: Models, figures: Figures, layout: str) -> None:
+    ours = load_ours(image_models.layout(layout), "vae")
+    theirs = image_models.image_vae
+    z, pixels = draw(3, 4, 16, 16), draw(2, 3, 128, 128)
+    expected = theirs.decode(z).sample
+    for frames_at_once in (0, 2):
+        what = f"image decode / diffusers, {layout} file, {frames_at_once} at once"
+        figures.within(LIMIT, what, ours.decode(z, frames_at_once=frames_at_once), expected)
+    what = f"VAE encode / diffusers AutoencoderKL, {layout} file"
+    figures.within(LIMIT, what, ours.encode(pixels), theirs.encode(pixels).latent_dist.mode())
