@@ -133,6 +133,7 @@ class Progress:
 
     def __init__(self, prompt: Prompt):
         self.titles = {node_id: node["_meta"]["title"] for node_id, node in prompt.items()}
+        self.start = "\r" if sys.stdout.isatty() else "\n"  # in a log, one line for each step
 
     def __call__(self, event: Event) -> None:
         title = self.titles.get(str(event.data.get("node")), "")
@@ -141,7 +142,7 @@ class Progress:
         elif event.type == "progress" and title:
             value, total = event.data["value"], event.data["max"]
             done = round(BAR_WIDTH * value / total)
-            print(f"\r  {title:<26} [{'#' * done:<{BAR_WIDTH}}] {value}/{total}", end="", flush=True)
+            print(f"{self.start}  {title:<26} [{'#' * done:<{BAR_WIDTH}}] {value}/{total}", end="", flush=True)
 
 
 if __name__ == "__main__":
