@@ -83,21 +83,23 @@ def _without_unet(refs: Refs) -> Kind:
 def _other_unet(shapes: Mapping[str, Shape]) -> Kind | None:
     if any(".time_mix_blocks." in name for name in shapes):
         return Kind("an SV4D checkpoint")
-    adm = _dim(shapes, "label_emb.0.0.weight")
+    adm = _size(shapes, "label_emb.0.0.weight", 1)
     if not any(".time_stack." in name for name in shapes):
         return Kind(_SDXL_ADM.get(adm) or _SD_CONTEXT.get(_context(shapes)) or "a model for images")
     if adm in _SV3D:
         return Kind(f"an {_SV3D[adm]} checkpoint")
-    inputs, outputs = shapes["input_blocks.0.0.weight"][1], shapes.get("out.2.weight", (4,))[0]
-    if inputs != 2 * outputs:
+    inputs, outputs = _size(shapes, "input_blocks.0.0.weight", 1), _size(shapes, "out.2.weight", 0)
+    if inputs and outputs and inputs != 2 * outputs:
         return Kind(f"a variant of Stable Video Diffusion with {inputs} input channels instead of {2 * outputs}")
     return None
 
 
 def _context(shapes: Mapping[str, Shape]) -> int:
     """Width of the tokens the cross-attention reads; 0 when there is none."""
-    return next((shape[1] for name, shape in shapes.items() if name.endswith(".attn2.to_k.weight")), 0)
+    return next((_size(shapes, name, 1) for name in shapes if name.endswith(".attn2.to_k.weight")), 0)
 
 
-def _dim(shapes: Mapping[str, Shape], name: str) -> int:
-    return shapes[name][1] if name in shapes else 0
+def _size(shapes: Mapping[str, Shape], name: str, axis: int) -> int:
+    """Size of an axis; 0 for a tensor that is missing or has fewer axes."""
+    shape = shapes.get(name, ())
+    return shape[axis] if axis < len(shape) else 0

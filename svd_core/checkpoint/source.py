@@ -141,11 +141,12 @@ def _unet_settings(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     if heads is None or not isinstance(widths, list):
         return {}
     heads = heads if isinstance(heads, list) else [heads] * len(widths)
-    head_dims = {width / count for width, count in zip(widths, heads, strict=False) if count}
+    try:
+        head_dims = {width / count for width, count in zip(widths, heads, strict=True)}
+    except (TypeError, ValueError, ZeroDivisionError):
+        raise SVDError(f"{name}/config.json has unusable num_attention_heads: download the file again.") from None
     if len(head_dims) != 1:
-        raise SVDError(
-            f"{name} has attention heads of different widths per level, which is not supported: pick another."
-        )
+        raise SVDError(f"{name} has attention heads of different widths, which is not supported: pick another model.")
     return {"head_dim": head_dims.pop()}
 
 
