@@ -65,7 +65,7 @@ def run(session: nox.Session, module: str, *arguments: str) -> None:
 
 
 def prepare(session: nox.Session) -> None:
-    """Make the environment and install what is missing: one pip call, skipped when the same list was installed before."""
+    """Make the environment and install into it: one pip call, skipped when the same list was installed before."""
     if not PYTHON.is_file():
         session.run(sys.executable, "-m", "virtualenv", "--quiet", str(ENVIRONMENT), external=True)
     packages = wanted(find_comfyui(str(PYTHON)))
