@@ -104,13 +104,19 @@ def _with_conditioning_encoder(first_stage: dict[str, TensorRef], refs: Refs) ->
 
 
 def _with_folded_quant_conv(found: dict[str, TensorRef]) -> Entries:
-    entries = {name: _conv_1x1(name, ref) for name, ref in found.items() if not name.startswith("quant_conv.")}
-    quant = [found.get(f"quant_conv.{leaf}") for leaf in ("weight", "bias")]
-    last = [found.get(f"encoder.conv_out.{leaf}") for leaf in ("weight", "bias")]
-    if quant[0] and quant[1] and last[0] and last[1]:
-        entries["encoder.conv_out.weight"] = Entry((last[0], quant[0]), last[0].shape, fold_weight)
-        entries["encoder.conv_out.bias"] = Entry((last[1], quant[0], quant[1]), last[1].shape, fold_bias)
-    return entries
+    """Merges quant_conv into the encoder's last convolution; one that cannot be merged stays, and is reported."""
+    entries = {name: _conv_1x1(name, ref) for name, ref in found.items()}
+    names = (*("encoder.conv_out.weight", "encoder.conv_out.bias"), *("quant_conv.weight", "quant_conv.bias"))
+    if not all(name in found for name in names):
+        return entries
+    weight, bias, quant, quant_bias = (found[name] for name in names)
+    if quant.shape != (*bias.shape, *bias.shape, 1, 1) or quant_bias.shape != bias.shape:
+        return entries
+    del entries["quant_conv.weight"], entries["quant_conv.bias"]
+    return entries | {
+        "encoder.conv_out.weight": Entry((weight, quant), weight.shape, fold_weight),
+        "encoder.conv_out.bias": Entry((bias, quant, quant_bias), bias.shape, fold_bias),
+    }
 
 
 def _conv_1x1(name: str, ref: TensorRef) -> Entry:
@@ -159,7 +165,7 @@ def _from_open_clip(found: dict[str, TensorRef]) -> Entries:
     names = clip_map_for_names(found)
     entries: Entries = {}
     for name, ref in found.items():
-        if _JOINT_PROJECTION in name:
+        if _JOINT_PROJECTION in name and ref.shape and ref.shape[0] % 3 == 0:
             entries |= _split_projection(name, ref)
         elif name == "proj":
             entries["visual_projection.weight"] = Entry((ref,), ref.shape[::-1], _transposed)

@@ -264,6 +264,24 @@ def test_shapes_that_make_no_sense(tmp_path, shape):
     sentence(hollow(tmp_path, shapes, metadata=METADATA))
 
 
+@pytest.mark.parametrize(
+    ("tensor", "shape"),
+    [
+        ("conditioner.embedders.3.encoder.quant_conv.weight", (4, 4, 1, 1)),
+        ("conditioner.embedders.3.encoder.quant_conv.bias", (4,)),
+        ("conditioner.embedders.3.encoder.quant_conv.bias", None),
+        ("conditioner.embedders.0.open_clip.model.visual.transformer.resblocks.0.attn.in_proj_bias", ()),
+        ("conditioner.embedders.0.open_clip.model.visual.transformer.resblocks.0.attn.in_proj_bias", (97,)),
+        ("conditioner.embedders.0.open_clip.model.visual.transformer.resblocks.0.attn.in_proj_weight", (93, 32)),
+        ("conditioner.embedders.0.open_clip.model.visual.proj", (32, 32, 1)),
+        ("conditioner.embedders.0.open_clip.model.visual.proj", ()),
+    ],
+)
+def test_tensors_that_cannot_be_combined(tmp_path, tensor, shape):
+    shapes = inventory(CONFIG, 8) | {tensor: shape}
+    sentence(hollow(tmp_path, {name: s for name, s in shapes.items() if s is not None}, metadata=METADATA))
+
+
 @pytest.mark.parametrize("part", ["unet", "vae", "clip"])
 def test_any_wrong_shape_is_one_sentence(part):
     shapes = {"unet": unet_shapes, "vae": vae_shapes, "clip": clip_shapes}[part](getattr(CONFIG, part))
