@@ -37,7 +37,7 @@ class MicroConditioning:
 
 
 def vector(micro: MicroConditioning, dim: int = 256) -> Tensor:
-    """The conditioning vector y, [3 · dim] fp32: sinusoids of fps - 1, motion bucket and augmentation, in this order."""
+    """The conditioning vector y, [3 · dim] fp32: the sinusoids of fps - 1, motion bucket and augmentation."""
     numbers = torch.tensor([micro.fps_id, micro.motion_bucket_id, micro.noise_aug_strength])
     return sinusoidal_embedding(numbers, dim).flatten()
 

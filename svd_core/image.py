@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -28,11 +29,12 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 def to_image_tensor(picture: Any) -> Tensor:
     """A picture, or a batch of them, as b 3 h w fp32 in [0, 1].
 
-    Takes a PIL image; an array or tensor [b] h w [c] of floats in [0, 1] or of integers in 0..255, with 1 (grey), 2
-    (grey, alpha), 3 or 4 (alpha) channels last. Alpha is dropped, as the host does. Values outside [0, 1] are clamped.
-    Raises SVDError for an empty batch, other shapes, and values that are not finite.
+    Takes a PIL image (turned upright where a camera marked it as turned); an array or tensor [b] h w [c] of floats in
+    [0, 1], of 8-bit levels in any integer type, of 16-bit levels in uint16, or of booleans, with 1 (grey), 2 (grey,
+    alpha), 3 or 4 (alpha) channels last. Alpha is dropped, as the host does. Floats that overshoot [0, 1], as resampled
+    pictures do, are clamped. Raises SVDError for an empty batch, other shapes, and values of another range.
     """
-    pixels = _as_floats(picture)
+    pixels = _as_pixels(picture)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim == 3:
@@ -43,28 +45,30 @@ def to_image_tensor(picture: Any) -> Tensor:
         )
     if pixels.numel() == 0:
         raise SVDError(f"The picture is empty (shape {tuple(pixels.shape)}); connect at least one picture.")
-    if not pixels.isfinite().all():
-        raise SVDError("The picture holds values that are not finite (NaN or infinity); mend the node that made it.")
-    channels = pixels[..., :1].expand(*pixels.shape[:-1], 3) if pixels.shape[-1] < 3 else pixels[..., :3]
+    levels = _in_unit_range(pixels)
+    channels = levels[..., :1].expand(*levels.shape[:-1], 3) if levels.shape[-1] < 3 else levels[..., :3]
     return rearrange(channels, "b h w c -> b c h w").clamp(0.0, 1.0)
 
 
-def fit(image: Tensor, width: int, height: int, mode: FitMode = "crop") -> Tensor:
+def fit(image: Tensor, width: int, height: int, mode: str = "crop") -> Tensor:
     """b 3 h w in [0, 1] to b 3 height width, antialiased bicubic.
 
-    "crop" fills the frame and cuts what sticks out on both sides alike, "pad" shows all and fills up with black,
-    "stretch" distorts. Raises SVDError for another mode.
+    "crop" fills the frame and cuts what sticks out, "pad" shows all between black bars, "stretch" distorts. Both sides
+    lose or gain the same whole number of pixels, so that the centre stays where it is; the aspect gives way by less
+    than a pixel instead. Raises SVDError for another mode.
     """
     _check_mode(mode, FIT_MODES)
     if mode == "stretch":
         return _resize(image, width, height)
-    scales = width / image.shape[-1], height / image.shape[-2]
-    scale = max(scales) if mode == "crop" else min(scales)
-    resized = _resize(image, _scaled(image.shape[-1], scale, width), _scaled(image.shape[-2], scale, height))
-    return _centred(resized, width, height)
+    h, w = image.shape[-2:]
+    if mode == "crop":
+        scale = max(width / w, height / h)
+        return _resize(_centred(image, _alike(w, width / scale), _alike(h, height / scale)), width, height)
+    scale = min(width / w, height / h)
+    return _centred(_resize(image, _alike(width, w * scale), _alike(height, h * scale)), width, height)
 
 
-def clip_pixels(image: Tensor, size: int = 224, mode: ClipFitMode = "squash") -> Tensor:
+def clip_pixels(image: Tensor, size: int = 224, mode: str = "squash") -> Tensor:
     """b 3 h w in [0, 1] to CLIP's normalised b 3 size size. A picture of that size is not resampled.
 
     "squash" is what the model was trained with: the whole picture, its shape lost; "center crop" drops the longer
@@ -89,7 +93,7 @@ def fit_size(width: int, height: int, multiple: int) -> tuple[int, int]:
     """
     if width < 1 or height < 1:
         raise SVDError(f"The size {width}x{height} is not one of a picture; 1024x576 suits the released models.")
-    fitted = tuple(max(round(side / multiple), 1) * multiple for side in (width, height))
+    fitted = tuple(max((side + multiple // 2) // multiple, 1) * multiple for side in (width, height))
     if fitted != (width, height):
         logger.warning(
             "The size %dx%d is not a multiple of %d, which the model needs; making %dx%d.",
@@ -98,17 +102,45 @@ def fit_size(width: int, height: int, multiple: int) -> tuple[int, int]:
     return fitted[0], fitted[1]
 
 
-def _as_floats(picture: Any) -> Tensor:
-    """Integers become fractions of 255, booleans black and white."""
-    if hasattr(picture, "convert"):  # a PIL image, of any mode
-        alpha = "A" in picture.getbands() or "transparency" in picture.info
-        picture = np.asarray(picture.convert("RGBA" if alpha else "RGB"))
-    if not isinstance(picture, (np.ndarray, Tensor)):
-        raise SVDError(f"A {type(picture).__name__} is not a picture; give a PIL image, an array or a tensor.")
-    pixels = torch.from_numpy(np.array(picture)) if isinstance(picture, np.ndarray) else picture
-    if pixels.dtype == torch.bool or pixels.is_floating_point():
-        return pixels.float()
-    return pixels.float() / 255.0
+def _as_pixels(picture: Any) -> Tensor:
+    """Any picture as a tensor, its values untouched."""
+    if hasattr(picture, "convert"):
+        picture = _pil_pixels(picture)
+    if isinstance(picture, np.ndarray) and picture.dtype.kind in "biuf":
+        picture = torch.from_numpy(np.array(picture, order="C"))  # a copy: arrays may be read-only or flipped views
+    if not isinstance(picture, Tensor) or picture.is_complex():
+        raise SVDError(
+            f"A {type(picture).__name__} is not a picture; give a PIL image, or an array or tensor of numbers."
+        )
+    return picture
+
+
+def _pil_pixels(picture: Any) -> np.ndarray:
+    from PIL import ImageOps
+
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):  # 16-bit grey, whose levels Pillow's own conversion would clip
+        return np.asarray(picture).clip(0, 65535).astype(np.uint16)
+    # Pillow warns when a palette's transparency is lost, so it is dropped with the alpha channel instead.
+    return np.asarray(picture.convert("RGBA" if "transparency" in picture.info else "RGB"))
+
+
+def _in_unit_range(pixels: Tensor) -> Tensor:
+    """Levels as fp32 fractions of full scale. Floats may overshoot a little; a wrong range is told apart from that."""
+    values = pixels.float()
+    if not values.isfinite().all():
+        raise SVDError("The picture holds values that are not finite (NaN or infinity); mend the node that made it.")
+    low, high = float(values.min()), float(values.max())
+    if pixels.dtype == torch.bool:
+        return values
+    if pixels.is_floating_point():
+        if low < -0.5 or high > 1.5:
+            raise SVDError(f"The picture holds values from {low:g} to {high:g}; scale floats to 0..1.")
+        return values
+    full = 65535 if pixels.dtype == torch.uint16 else 255
+    if low < 0 or high > full:
+        raise SVDError(f"The picture holds levels from {low:g} to {high:g}; scale integers to 0..{full}.")
+    return values / full
 
 
 def _check_mode(mode: str, modes: tuple[str, ...]) -> None:
@@ -116,10 +148,10 @@ def _check_mode(mode: str, modes: tuple[str, ...]) -> None:
         raise SVDError(f"There is no way to fit a picture named {mode!r}; choose one of {', '.join(modes)}.")
 
 
-def _scaled(side: int, scale: float, wanted: int) -> int:
-    """A side after scaling; the one that decided the scale comes out exact."""
-    scaled = side * scale
-    return wanted if abs(scaled - wanted) < 0.5 else max(round(scaled), 1)
+def _alike(side: int, wanted: float) -> int:
+    """The length nearest to `wanted` that leaves an even rest of `side`: half of it for either end."""
+    length = side - 2 * math.floor((side - wanted) / 2.0 + 0.5)
+    return length if length >= 1 else 2
 
 
 def _resize(image: Tensor, width: int, height: int) -> Tensor:
@@ -140,4 +172,7 @@ def _reference_resize(image: Tensor, size: int) -> Tensor:
         return image
     from kornia.geometry.transform import resize
 
+    # A lone row or column has no neighbour for the blur to mirror; doubled, it is the same picture.
+    image = image.repeat_interleave(2, -2) if image.shape[-2] == 1 else image
+    image = image.repeat_interleave(2, -1) if image.shape[-1] == 1 else image
     return resize(image.float(), (size, size), interpolation="bicubic", align_corners=True, antialias=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -35,6 +35,8 @@ Callback = Callable[[StepInfo], None]
 
 
 class Sampler(Protocol):
+    """The shared signature; some have options of their own beside it."""
+
     def __call__(
         self,
         denoise: Denoiser,
@@ -43,7 +45,6 @@ class Sampler(Protocol):
         *,
         generator: torch.Generator | None = None,
         callback: Callback | None = None,
-        **options: Any,
     ) -> Tensor: ...
 
 
