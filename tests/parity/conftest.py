@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import Tensor
 
 from .figures import Figures
+from .host_inputs import run_host
 from .models import Models, image_decoder_models, video_models
+
+# Everything compared is made here: a look at a model hub would only be slow, or fail.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 FIGURES = pytest.StashKey[Figures]()
 
@@ -34,6 +40,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 @pytest.fixture(scope="session")
 def image_models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     return image_decoder_models(tmp_path_factory.mktemp("image-decoder"))
+
+
+@pytest.fixture(scope="session")
+def host(models: Models, image_models: Models, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """Answers of a real ComfyUI's own code, from one run of it."""
+    return run_host(models, image_models, tmp_path_factory.mktemp("host"))
 
 
 @pytest.fixture(autouse=True)

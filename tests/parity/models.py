@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,7 +58,7 @@ class Models:
         path = self.root / "saved"
         if self.image_decoder:
             self.image_vae.save_pretrained(path / "vae")
-            (path / "unet").symlink_to(self._written("diffusers") / "unet")
+            shutil.copytree(self._written("diffusers") / "unet", path / "unet")
         else:
             self.pipeline.save_pretrained(path)
         return path
@@ -67,7 +68,7 @@ class Models:
         """diffusers' pipeline in fp32, the eps of its UNet's residual blocks set to the trained value."""
         from diffusers import StableVideoDiffusionPipeline
 
-        pipeline = StableVideoDiffusionPipeline.from_pretrained(self._written("diffusers"), torch_dtype=torch.float32)
+        pipeline = StableVideoDiffusionPipeline.from_pretrained(self._written("diffusers"))
         align_resnet_eps(pipeline.unet)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline

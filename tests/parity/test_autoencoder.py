@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from .figures import Figures, relative_error
 from .models import Models, load_ours
 
 LIMIT = 1e-5
+DOUBLE_LIMIT = 2e-7
 FRAMES = 5
 
 
@@ -64,6 +67,18 @@ def test_temporal_decode_of_two_clips(models: Models, temporal: Autoencoder, fig
     for frames_at_once in (0, 2):
         ours = temporal.decode(z, num_frames=3, frames_at_once=frames_at_once)
         figures.within(LIMIT, f"temporal decode / diffusers, two clips, {frames_at_once} at once", ours, theirs)
+
+
+def test_autoencoder_in_double_precision(models: Models, temporal: Autoencoder, figures: Figures) -> None:
+    """Without the rounding of fp32 next to nothing is left: the blend weights stay fp32 here."""
+    ours, theirs = deepcopy(temporal).double(), deepcopy(models.pipeline.vae).double()
+    z, pixels = draw(3, 4, 16, 16).double(), draw(2, 3, 128, 128).double()
+    decoded = theirs.decode(z, num_frames=3).sample
+    for frames_at_once in (0, 1):
+        what = f"temporal decode / diffusers, {frames_at_once} at once, fp64"
+        figures.within(DOUBLE_LIMIT, what, ours.decode(z, frames_at_once=frames_at_once), decoded)
+    encoded = theirs.encode(pixels).latent_dist.mode()
+    figures.within(DOUBLE_LIMIT, "VAE encode / diffusers, fp64", ours.encode(pixels), encoded)
 
 
 def test_temporal_decode_of_one_frame(models: Models, temporal: Autoencoder, figures: Figures) -> None:

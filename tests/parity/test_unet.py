@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from .models import Models, align_resnet_eps, load_ours
 from .unet_cases import UNET_CASES, UNetCase, UNetInputs, unet_inputs
 
 LIMIT = 1e-5
+DOUBLE_LIMIT = 2e-7
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,13 @@ def marking_images(unet: Any, image_only: Tensor) -> Iterator[None]:
 def test_unet(ours: VideoUNet, theirs: Any, figures: Figures, case: UNetCase) -> None:
     inputs = unet_inputs(case)
     figures.within(LIMIT, f"UNet / diffusers, {case}", run_ours(ours, inputs), run_theirs(theirs, inputs))
+
+
+def test_unet_in_double_precision(ours: VideoUNet, theirs: Any, figures: Figures) -> None:
+    """Without the rounding of fp32 next to nothing is left: sinusoids and blend weights stay fp32 here."""
+    inputs = unet_inputs(UNET_CASES[0]).double()
+    pair = run_ours(deepcopy(ours).double(), inputs), run_theirs(deepcopy(theirs).double(), inputs)
+    figures.within(DOUBLE_LIMIT, f"UNet / diffusers, {UNET_CASES[0]}, fp64", *pair)
 
 
 @pytest.mark.parametrize("layout", ["comfy", "folder"])

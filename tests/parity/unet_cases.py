@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,11 @@ from .models import UNET
 
 @dataclass(frozen=True)
 class UNetCase:
-    """Sizes of one comparison. `images`: frames of each clip that are marked as lone images."""
+    """Sizes of one comparison.
+
+    images: frames of each clip that are marked as lone images. time_context: whether the temporal layers read another
+    embedding than the spatial ones.
+    """
 
     name: str
     clips: int = 1
@@ -23,6 +27,7 @@ class UNetCase:
     height: int = 16
     width: int = 16
     images: tuple[int, ...] = ()
+    time_context: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -38,6 +43,7 @@ UNET_CASES = (
     UNetCase("lone images", clips=2, frames=3, images=(0, 1, 2)),
     UNetCase("some lone images", clips=2, frames=4, images=(1,)),
 )
+HOST_UNET_CASES = (*UNET_CASES, UNetCase("another time context", clips=2, frames=3, time_context=True))
 
 
 @dataclass(frozen=True)
@@ -47,15 +53,23 @@ class UNetInputs:
     context: Tensor  # b m k
     numbers: Tensor  # b 3: fps id, motion bucket, noise augmentation
     image_only: Tensor  # b t
+    time_context: Tensor | None = None  # b m k
 
     @property
     def num_frames(self) -> int:
         return self.x.shape[1]
 
+    def double(self) -> UNetInputs:
+        return replace(self, x=self.x.double(), context=self.context.double())
+
     def per_frame(self) -> dict[str, Tensor]:
         """Frames in the batch axis, each with the conditioning of its clip: how the host and we have it."""
-        y = torch.stack([vector(MicroConditioning(fps_id + 1, motion, aug)) for fps_id, motion, aug in self.numbers.tolist()])
+        y = torch.stack(
+            [vector(MicroConditioning(fps_id + 1, motion, aug)) for fps_id, motion, aug in self.numbers.tolist()]
+        )
         clip_wise = {"c_noise": self.c_noise, "context": self.context, "y": y}
+        if self.time_context is not None:
+            clip_wise["time_context"] = self.time_context
         rows = {name: value.repeat_interleave(self.num_frames, dim=0) for name, value in clip_wise.items()}
         return {"x": self.x.flatten(0, 1), "image_only": self.image_only.flatten(), **rows}
 
@@ -75,4 +89,5 @@ def unet_inputs(case: UNetCase) -> UNetInputs:
         context=draw(case.clips, case.tokens, UNET.context_dim),
         numbers=torch.tensor([[6.0, 127.0, 0.02], [14.0, 40.0, 0.3]])[: case.clips],
         image_only=image_only,
+        time_context=draw(case.clips, case.tokens, UNET.context_dim) if case.time_context else None,
     )
