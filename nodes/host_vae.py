@@ -14,6 +14,7 @@ from torch import Tensor
 from ..svd_core import memory
 from ..svd_core.autoencoder import Autoencoder
 from ..svd_core.checkpoint import Checkpoint
+from ..svd_core.config import AutoencoderConfig
 from ..svd_core.layers import Layers
 from .host import model_management
 from .host_weights import load_part
@@ -50,7 +51,7 @@ class SVDVAE(comfy.sd.VAE):
         self.size = None
         self.model_size()
 
-    def _describe(self, config: Any) -> None:
+    def _describe(self, config: AutoencoderConfig) -> None:
         """What the host's class says of its latents and pictures, for the methods inherited from it."""
         self.config = config
         self.latent_channels = config.latent_channels
@@ -122,19 +123,16 @@ class SVDVAE(comfy.sd.VAE):
         """Decode, with half as many frames at once each time the device runs out of memory."""
         z = latents.to(self.device, dtype)
         while True:
-            out_of_memory = False
             try:
                 return self.first_stage_model.decode(z, frames_at_once=frames_at_once)
             except Exception as error:
                 model_management.raise_non_oom(error)
                 if frames_at_once == 1:
                     raise
-                out_of_memory = True
             # Outside the handler, so that the exception no longer holds the tensors of the failed attempt.
-            if out_of_memory:
-                model_management.soft_empty_cache()
-                frames_at_once = max(frames_at_once // 2, 1)
-                logger.warning("Out of memory while decoding; going on with %d frames at once.", frames_at_once)
+            model_management.soft_empty_cache()
+            frames_at_once = max(frames_at_once // 2, 1)
+            logger.warning("Out of memory while decoding; going on with %d frames at once.", frames_at_once)
 
     def get_sd(self) -> dict[str, Tensor]:
         """The weights to save. The host's image decoder expects a `quant_conv`; ours is folded, so it is an identity."""

@@ -35,19 +35,20 @@ class SVDVAEEncodeConditioning(io.ComfyNode):
                 io.Int.Input(
                     "width",
                     default=1024,
-                    min=64,
+                    min=32,
                     max=8192,
-                    step=64,
-                    tooltip="Width of the video in pixels, a multiple of 64. The models were trained at 1024x576; "
-                    "keep the area near that (768x768, 576x1024).",
+                    step=32,
+                    tooltip="Width of the video in pixels, a multiple of 64 for the released models, which were "
+                    "trained at 1024x576; keep the area near that (768x768, 576x1024).",
                 ),
                 io.Int.Input(
                     "height",
                     default=576,
-                    min=64,
+                    min=32,
                     max=8192,
-                    step=64,
-                    tooltip="Height of the video in pixels, a multiple of 64. The models were trained at 1024x576.",
+                    step=32,
+                    tooltip="Height of the video in pixels, a multiple of 64 for the released models, which were "
+                    "trained at 1024x576.",
                 ),
                 io.Combo.Input(
                     "fit",
