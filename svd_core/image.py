@@ -60,12 +60,7 @@ def fit(image: Tensor, width: int, height: int, mode: str = "crop") -> Tensor:
     _check_mode(mode, FIT_MODES)
     if mode == "stretch":
         return _resize(image, width, height)
-    h, w = image.shape[-2:]
-    if mode == "crop":
-        scale = max(width / w, height / h)
-        return _resize(_centred(image, _alike(w, width / scale), _alike(h, height / scale)), width, height)
-    scale = min(width / w, height / h)
-    return _centred(_resize(image, _alike(width, w * scale), _alike(height, h * scale)), width, height)
+    return _crop(image, width, height) if mode == "crop" else _pad(image, width, height)
 
 
 def clip_pixels(image: Tensor, size: int = 224, mode: str = "squash") -> Tensor:
@@ -76,6 +71,7 @@ def clip_pixels(image: Tensor, size: int = 224, mode: str = "squash") -> Tensor:
     corners, on values in [-1, 1], not clamped). Raises SVDError for another mode.
     """
     _check_mode(mode, CLIP_FIT_MODES)
+    image = image.float()
     height, width = image.shape[-2:]
     if mode == "center crop":
         image = _centred(image, min(height, width), min(height, width))
@@ -148,8 +144,23 @@ def _check_mode(mode: str, modes: tuple[str, ...]) -> None:
         raise SVDError(f"There is no way to fit a picture named {mode!r}; choose one of {', '.join(modes)}.")
 
 
+def _crop(image: Tensor, width: int, height: int) -> Tensor:
+    h, w = image.shape[-2:]
+    scale = max(width / w, height / h)
+    # Resampling all of a long strip could fill the memory. Four pixels more than needed keep the filter's surroundings.
+    window_w, window_h = min(w, _alike(w, width / scale) + 4), min(h, _alike(h, height / scale) + 4)
+    window = _centred(image, window_w, window_h)
+    return _centred(_resize(window, _alike(width, window_w * scale), _alike(height, window_h * scale)), width, height)
+
+
+def _pad(image: Tensor, width: int, height: int) -> Tensor:
+    h, w = image.shape[-2:]
+    scale = min(width / w, height / h)
+    return _centred(_resize(image, _alike(width, w * scale), _alike(height, h * scale)), width, height)
+
+
 def _alike(side: int, wanted: float) -> int:
-    """The length nearest to `wanted` that leaves an even rest of `side`: half of it for either end."""
+    """The length nearest to `wanted` that differs from `side` by an even number: half of it for either end."""
     length = side - 2 * math.floor((side - wanted) / 2.0 + 0.5)
     return length if length >= 1 else 2
 
@@ -175,4 +186,4 @@ def _reference_resize(image: Tensor, size: int) -> Tensor:
     # A lone row or column has no neighbour for the blur to mirror; doubled, it is the same picture.
     image = image.repeat_interleave(2, -2) if image.shape[-2] == 1 else image
     image = image.repeat_interleave(2, -1) if image.shape[-1] == 1 else image
-    return resize(image.float(), (size, size), interpolation="bicubic", align_corners=True, antialias=True)
+    return resize(image, (size, size), interpolation="bicubic", align_corners=True, antialias=True)

@@ -33,7 +33,7 @@ def save_video(frames: Any, path: str | Path, fps: float = 7, quality: float = 5
         raise SVDError(f"{path.name} has no video container this can write; end the name in {', '.join(CONTAINERS)}.")
     if not path.parent.is_dir():
         raise SVDError(f"The folder {path.parent} of {path.name} does not exist; make it first.")
-    beside = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    beside = path.with_name(f".svd-{uuid.uuid4().hex[:12]}{path.suffix}")
     try:
         _encode(_pictures(frames), beside, container, rate, crf)
         os.replace(beside, path)
@@ -78,16 +78,14 @@ def _web_options(container: str) -> dict[str, str]:
 
 
 def _tag_colours(codec: Any) -> None:
-    """Say what the conversion from RGB does, so that players need not guess from the height.
+    """Say what the conversion from RGB does, so that players need not guess from the height (codes of ITU-T H.273).
 
     The matrix and range are those that FFmpeg takes where nothing is said, so readers that skip the tags agree.
     """
-    from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
-
-    codec.colorspace = Colorspace.SMPTE170M
-    codec.color_range = ColorRange.MPEG
-    codec.color_primaries = ColorPrimaries.BT709
-    codec.color_trc = ColorTrc.BT709
+    codec.colorspace = 6  # SMPTE 170M
+    codec.color_range = 1  # 16 to 235
+    codec.color_primaries = 1  # BT.709, which are those of sRGB
+    codec.color_trc = 1
 
 
 def _pictures(frames: Any) -> Iterator[np.ndarray]:
