@@ -147,8 +147,9 @@ def _check_mode(mode: str, modes: tuple[str, ...]) -> None:
 def _crop(image: Tensor, width: int, height: int) -> Tensor:
     h, w = image.shape[-2:]
     scale = max(width / w, height / h)
-    # Resampling all of a long strip could fill the memory. Four pixels more than needed keep the filter's surroundings.
-    window_w, window_h = min(w, _alike(w, width / scale) + 4), min(h, _alike(h, height / scale) + 4)
+    # Resampling all of a long strip could fill the memory. The margin is what the filter reaches, on both sides.
+    margin = 2 * math.ceil(2.0 * max(1.0, 1.0 / scale))
+    window_w, window_h = min(w, _alike(w, width / scale) + margin), min(h, _alike(h, height / scale) + margin)
     window = _centred(image, window_w, window_h)
     return _centred(_resize(window, _alike(width, window_w * scale), _alike(height, window_h * scale)), width, height)
 

@@ -66,10 +66,11 @@ def test_every_frame_gets_its_own_scale_in_every_clip_of_a_batch():
 
 
 def test_guidance_is_fp32_for_16_bit_predictions():
-    uncond, cond = torch.full((1, 2), 1.0, dtype=torch.float16), torch.full((1, 2), 1.001, dtype=torch.float16)
-    out = guide(uncond, cond, torch.tensor([7.3]))
+    """In 16 bits the difference of these would be 999, and the sum a multiple of 2."""
+    uncond, cond = torch.tensor([[1.25]]).half(), torch.tensor([[1000.0]]).half()
+    out = guide(uncond, cond, torch.tensor([3.0]))
     assert out.dtype == torch.float32
-    assert out[0, 0].item() == pytest.approx(1.0 + 7.3 * (float(cond[0, 0]) - 1.0), rel=1e-6)
+    assert out.item() == 1.25 + 3.0 * 998.75
 
 
 def test_guiding_v_is_guiding_the_data():

@@ -239,9 +239,18 @@ def test_a_picture_of_the_right_size_is_left_as_it_is(mode: str):
     assert torch.equal(fit(image, 40, 24, mode), image)
 
 
-def test_reduction_is_antialiased():
-    stripes = (torch.arange(256) % 2).float().expand(1, 3, 8, 256)
-    assert (fit(stripes, 32, 8, "stretch") - 0.5).abs().max() < 0.02
+@pytest.mark.parametrize("reduce", [lambda x: fit(x, 32, 32, "stretch"), lambda x: clip_pixels(x, 32) * STD])
+def test_reduction_is_antialiased(reduce):
+    """Averages of 64 pixels have an eighth of their spread; picked pixels would keep most of it."""
+    noise = random_picture(256, 256)
+    assert reduce(noise).std() < 0.2 * noise.std()
+
+
+@pytest.mark.parametrize("h, w, scale", [(40, 120, 2), (40, 120, 1), (120, 360, 0.5), (160, 480, 0.25)])
+def test_a_crop_is_a_part_of_the_resampled_whole(h: int, w: int, scale: float):
+    image, side = random_picture(h, w), round(h * scale)
+    whole = fit(image, 3 * side, side, "stretch")
+    torch.testing.assert_close(fit(image, side, side, "crop"), whole[..., side : 2 * side], rtol=0, atol=1e-5)
 
 
 def test_a_long_strip_is_cut_before_it_is_enlarged():

@@ -155,6 +155,15 @@ def test_ancestral_noise_keeps_the_marginal_variance(eta: float):
     assert abs(torch.corrcoef(torch.stack([x, out]))[0, 1]) < (0.02 if eta == 1.0 else 0.9)
 
 
+def test_ancestral_noise_has_a_strength():
+    def noise_of(s_noise: float) -> Tensor:
+        run = {"generator": step_generator(0), "s_noise": s_noise}
+        return sample_euler_ancestral(lambda x, sigma: x, torch.zeros(50), torch.tensor([3.0, 1.0]), **run)
+
+    torch.testing.assert_close(noise_of(0.5), 0.5 * noise_of(1.0))
+    assert float(noise_of(1.0).std()) == pytest.approx(math.sqrt(8 / 9), rel=0.4)
+
+
 def test_ancestral_sampling_follows_the_data():
     x = 80.0 * torch.randn(50_000, generator=torch.Generator().manual_seed(1))
     out = sample_euler_ancestral(
@@ -187,22 +196,41 @@ def test_churn_raises_the_noise_within_its_range(sampler: Sampler):
     steps: list[StepInfo] = []
     x = torch.zeros(200_000)
     sampler(
-        lambda x, sigma: x,  # d = 0, so that only churn changes the sample
+        lambda x, sigma: x,  # so that only churn changes the sample
         x,
         sigmas,
         generator=step_generator(3),
         callback=steps.append,
         s_churn=0.6,
-        s_tmin=1.5,
+        s_tmin=2.5,
         s_tmax=6.0,
         s_noise=1.1,
     )
     before = [x, *(step.x for step in steps)]
-    gammas = [0.0, 0.2, 0.2]  # 0.6 over 3 steps
+    gammas = [0.0, 0.2, 0.0]  # 0.6 over 3 steps
     for sigma, gamma, step, previous in zip(sigmas, gammas, steps, before, strict=False):
         assert float(step.sigma) == pytest.approx(float(sigma) * (1 + gamma))
         gained = 1.1 * float(sigma) * math.sqrt((1 + gamma) ** 2 - 1)
         assert float((step.x - previous).std()) == pytest.approx(gained, rel=0.01, abs=1e-6)
+
+
+def test_a_churned_step_starts_from_the_raised_level():
+    """The slope is taken at σ̂ and followed from there to the next level, by Euler or by Heun."""
+    denoise, sigmas = gaussian_denoiser(0.7, 0.5), torch.tensor([4.0, 1.0])
+    steps: list[StepInfo] = []
+
+    def run(sampler: Sampler) -> Tensor:
+        x = torch.linspace(-9, 9, 7)
+        return sampler(denoise, x, sigmas, generator=step_generator(0), callback=steps.append, s_churn=0.3)
+
+    euler, heun = run(sample_euler), run(sample_heun)
+    x, raised = steps[0].x, torch.tensor(4.0 * 1.3)
+    assert torch.equal(x, steps[1].x) and not torch.equal(x, torch.linspace(-9, 9, 7))
+    slope = (x - denoise(x, raised)) / raised
+    expected = x + slope * (1.0 - raised)
+    torch.testing.assert_close(euler, expected)
+    second = expected - denoise(expected, torch.tensor(1.0))
+    torch.testing.assert_close(heun, x + (slope + second) / 2 * (1.0 - raised))
 
 
 def test_churn_is_bounded():

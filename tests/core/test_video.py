@@ -82,6 +82,12 @@ def test_all_kinds_of_frames_give_the_same_file(tmp_path: Path, convert):
     assert save_video(convert(clip()), tmp_path / "b.mp4").read_bytes() == expected
 
 
+def test_floats_are_rounded_to_the_nearest_level(tmp_path: Path):
+    levels = clip().astype(np.float64)
+    files = [save_video((levels + d) / 255, tmp_path / "clip.mp4").read_bytes() for d in (-0.4, 0.0, 0.4)]
+    assert files[0] == files[1] == files[2]
+
+
 def test_half_precision_frames_and_overshoot_are_taken(tmp_path: Path):
     frames = torch.from_numpy(clip()).bfloat16() / 255
     frames[0, :4] = 1.5
@@ -132,6 +138,7 @@ def test_colours_are_tagged_so_that_players_need_not_guess(tmp_path: Path):
 def test_the_index_comes_first_for_the_web(tmp_path: Path):
     written = save_video(clip(), tmp_path / "clip.mp4").read_bytes()
     assert written.index(b"moov") < written.index(b"mdat")
+    assert b"moof" not in written  # whole, not in fragments, which editors refuse
 
 
 # Nothing lost
@@ -169,6 +176,18 @@ def test_an_encode_that_fails_midway_leaves_everything_as_it_was(tmp_path: Path,
         save_video(frames(), path)
     assert os.listdir(tmp_path) == (["clip.mp4"] if existing else [])
     assert not existing or path.read_bytes() == b"an older video"
+
+
+def test_an_older_video_stays_where_it_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(13, "The process cannot access the file")
+
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"an older video")
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(SVDError, match="cannot be written"):
+        save_video(clip(), path)
+    assert os.listdir(tmp_path) == ["clip.mp4"] and path.read_bytes() == b"an older video"
 
 
 def test_a_finished_video_replaces_the_older_one(tmp_path: Path):
