@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 
 from tools.client import Client, Prompt, Run
 
@@ -124,7 +124,8 @@ def run_and_load(client: Client, output: Path, prompt: Prompt, timeout: float = 
     """Run a graph that ends in TestSaveTensors; returns what it saved."""
     succeeded(client.run(prompt, timeout=timeout))
     (node,) = (node for node in prompt.values() if node["class_type"] == "TestSaveTensors")
-    return load_file(output / f"{node['inputs']['name']}.safetensors")
+    # Read whole: the next run writes the same file, and load_file only maps it.
+    return load((output / f"{node['inputs']['name']}.safetensors").read_bytes())
 
 
 def succeeded(run: Run) -> Run:

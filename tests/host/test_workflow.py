@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import pytest
 from conftest import SMALL
-from graphs import succeeded
+from graphs import relative_error, run_and_load, succeeded
 
 from tools.client import Client, Event, Prompt
 from tools.host import Host
@@ -16,6 +16,7 @@ from tools.workflow import PICTURE, load_api, node_of, with_inputs
 
 WIDTH, HEIGHT, FRAMES, STEPS = 192, 128, 6, 3
 SLOW_STEPS = 60
+ROUNDING = 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +52,19 @@ def test_sampling_reports_every_step_and_a_preview(client: Client, workflow: Pro
     assert any(event.type == "binary" for event in run.events)
 
 
-def test_same_seed_same_clip(client: Client, host: Host, workflow: Prompt, tmp_path: Path) -> None:
-    clips = []
-    for name in ("first", "second"):
-        (file,) = succeeded(client.run(workflow)).files(node_of(workflow, "SaveVideo"))
-        with av.open(str(client.download(file, tmp_path / f"{name}.mp4"))) as container:
-            clips.append([frame.to_ndarray(format="rgb24").tobytes() for frame in container.decode(video=0)])
-    assert clips[0] == clips[1]
+def test_same_seed_same_clip(client: Client, host: Host, workflow: Prompt) -> None:
+    """Up to rounding: the host's CPU attention cuts its work by free memory, and the video encoder by its threads."""
+    saving = {
+        "name": "seeded",
+        "latent": [node_of(workflow, "SVD_Sampler"), 0],
+        "image": [node_of(workflow, "SVD_TemporalVAEDecode"), 0],
+    }
+    prompt = {**workflow, "save": {"class_type": "TestSaveTensors", "inputs": saving, "_meta": {"title": "save"}}}
+    first, second = (run_and_load(client, host.output, prompt) for _ in range(2))
+    other = run_and_load(client, host.output, with_inputs(prompt, SVD_Sampler={"seed": 1}))
+    for name in ("latent", "image"):
+        assert relative_error(second[name], first[name]) < ROUNDING
+        assert relative_error(other[name], first[name]) > 0.01
 
 
 def test_interruption_stops_within_a_step(client: Client, workflow: Prompt) -> None:
