@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ BAR_WIDTH = 30
 
 def main() -> None:
     options = parse_options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leave through the `with`, which stops the server
     OUTPUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="svd-demo-") as folder:
         base = Path(folder)
