@@ -1,7 +1,7 @@
 """MODEL: our UNet inside the host's own model class and patcher.
 
-Everything the host does to a model (loading in part, evicting, LoRA, patches, compiling, merging, saving) works on these
-because they are the real classes; only the network inside is ours.
+Everything the host does to a model (loading in part, evicting, LoRA, patches, compiling, merging, saving) works on
+these because they are the real classes; only the network inside is ours.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ class SVDVAE(comfy.sd.VAE):
             logger.warning("Out of memory while decoding; going on with %d frames at once.", frames_at_once)
 
     def get_sd(self) -> dict[str, Tensor]:
-        """The weights to save. The host's image decoder expects a `quant_conv`; ours is folded, so it is an identity."""
+        """The weights to save. The host's image decoder expects a `quant_conv`; ours is folded, so an identity."""
         weights = self.first_stage_model.state_dict()
         if not self.config.temporal_decoder:
             channels = 2 * self.config.latent_channels

@@ -46,8 +46,8 @@ class SVDLoader(io.ComfyNode):
                     default=NO_COMPANION,
                     optional=True,
                     advanced=True,
-                    tooltip="Only for a checkpoint that holds the UNet alone (AnimateLCM-SVD, some fine-tunes): a second "
-                    "SVD checkpoint to take VAE and CLIP from. none otherwise.",
+                    tooltip="Only for a checkpoint that holds the UNet alone (AnimateLCM-SVD, some fine-tunes): a "
+                    "second SVD checkpoint to take VAE and CLIP from. none otherwise.",
                 ),
             ],
             outputs=[

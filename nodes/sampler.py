@@ -28,7 +28,7 @@ class SVDSampler(io.ComfyNode):
             node_id="SVD_Sampler",
             display_name="SVD Sampler",
             category=CATEGORY,
-            description="Samples the clip. Guidance differs from frame to frame: gentle at the picture, stronger later.",
+            description="Samples the clip with guidance that differs from frame to frame: gentle at the picture, then more.",
             search_aliases=["svd", "img2vid", "image to video", "ksampler", "video linear cfg"],
             inputs=[
                 io.Model.Input("model", tooltip="From SVD Loader; LoRA and patch nodes may stand between."),
@@ -65,8 +65,8 @@ class SVDSampler(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="Guidance at the last frame, 2 to 4. Higher is crisper and moves less freely; too high burns "
-                    "colours. 2.5 suits svd, 3 the XT models.",
+                    tooltip="Guidance at the last frame, 2 to 4. Higher is crisper and moves less freely; too high "
+                    "burns colours. 2.5 suits svd, 3 the XT models.",
                 ),
                 io.Combo.Input(
                     "guidance",
@@ -86,8 +86,8 @@ class SVDSampler(io.ComfyNode):
                     "schedule",
                     options=list(schedules.SCHEDULES),
                     default="karras",
-                    tooltip="Spacing of the noise levels. karras is the models' own; align your steps is made for about "
-                    "10 steps.",
+                    tooltip="Spacing of the noise levels. karras is the models' own; align your steps is made for "
+                    "about 10 steps.",
                 ),
                 io.Float.Input(
                     "denoise",
@@ -95,8 +95,8 @@ class SVDSampler(io.ComfyNode):
                     min=0.01,
                     max=1.0,
                     step=0.01,
-                    tooltip="1 starts from pure noise. Lower starts from latent_image (an encoded clip) and changes less "
-                    "of it.",
+                    tooltip="1 starts from pure noise. Lower starts from latent_image (an encoded clip) and changes "
+                    "less of it.",
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="The clip's latents, one for each frame, for Temporal VAE Decode.")],

@@ -26,7 +26,7 @@ class SVDVAEEncodeConditioning(io.ComfyNode):
             node_id="SVD_VAEEncodeConditioning",
             display_name="VAE Encode Conditioning",
             category=CATEGORY,
-            description="Encodes the picture that the clip starts from, with the size, length, speed and motion of the clip.",
+            description="Encodes the picture, with the size, length, speed and motion of the clip to make of it.",
             search_aliases=["svd", "img2vid", "image to video", "svd conditioning"],
             inputs=[
                 io.Vae.Input("vae", tooltip="From SVD Loader."),
@@ -54,16 +54,16 @@ class SVDVAEEncodeConditioning(io.ComfyNode):
                     "fit",
                     options=list(pictures.FIT_MODES),
                     default="crop",
-                    tooltip="How a picture of another shape becomes width x height: crop cuts what sticks out, pad adds "
-                    "black bars, stretch distorts.",
+                    tooltip="How a picture of another shape becomes width x height: crop cuts what sticks out, pad "
+                    "adds black bars, stretch distorts.",
                 ),
                 io.Int.Input(
                     "video_frames",
                     default=25,
                     min=2,
                     max=4096,
-                    tooltip="Frames of the clip: 14 for svd, 25 for the XT models. Memory and time grow with it, and the "
-                    "motion gets worse far from what the model was trained for.",
+                    tooltip="Frames of the clip: 14 for svd, 25 for the XT models. Memory and time grow with it, and "
+                    "the motion gets worse far from what the model was trained for.",
                 ),
                 io.Int.Input(
                     "motion_bucket_id",
@@ -86,8 +86,8 @@ class SVDVAEEncodeConditioning(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.01,
-                    tooltip="Noise added to the picture, 0 to 1 in units of its range. More lets the clip drift away from "
-                    "the picture and move more; 0.02 is what the models expect.",
+                    tooltip="Noise added to the picture, 0 to 1 in units of its range. More lets the clip drift away "
+                    "from the picture and move more; 0.02 is what the models expect.",
                 ),
                 io.Int.Input(
                     "seed",

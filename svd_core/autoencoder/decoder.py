@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch.nn.functional as F
 from einops import rearrange
@@ -21,7 +22,7 @@ class DecoderLevel(nn.Module):
     ) -> None:
         super().__init__()
         widths = [c_in] + [c_out] * (config.num_res_blocks + 1)
-        self.block = nn.ModuleList(block(layers, config, a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.block = nn.ModuleList(block(layers, config, a, b) for a, b in pairwise(widths))
         self.upsample = nn.Identity() if finest else Upsample(layers, c_out)
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:

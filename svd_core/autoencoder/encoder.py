@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,9 +18,7 @@ class EncoderLevel(nn.Module):
     def __init__(self, layers: Layers, config: AutoencoderConfig, c_in: int, c_out: int, last: bool) -> None:
         super().__init__()
         widths = [c_in] + [c_out] * config.num_res_blocks
-        self.block = nn.ModuleList(
-            ResnetBlock(layers, config, a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.block = nn.ModuleList(ResnetBlock(layers, config, a, b) for a, b in pairwise(widths))
         self.downsample = nn.Identity() if last else Downsample(layers, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
