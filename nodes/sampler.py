@@ -28,7 +28,7 @@ class SVDSampler(io.ComfyNode):
             node_id="SVD_Sampler",
             display_name="SVD Sampler",
             category=CATEGORY,
-            description="Samples the clip with guidance that differs from frame to frame: gentle at the picture, then more.",
+            description="Samples the clip, with guidance that is gentle at the picture and grows over the frames.",
             search_aliases=["svd", "img2vid", "image to video", "ksampler", "video linear cfg"],
             inputs=[
                 io.Model.Input("model", tooltip="From SVD Loader; LoRA and patch nodes may stand between."),
