@@ -44,6 +44,11 @@ def test_example_makes_a_video(client: Client, workflow: Prompt, tmp_path: Path)
     assert stream.average_rate == Fraction(9)
 
 
+@pytest.mark.parametrize("weight_dtype", ["fp32", "fp16", "bf16"])
+def test_every_weight_dtype_runs(client: Client, workflow: Prompt, weight_dtype: str) -> None:
+    succeeded(client.run(with_inputs(workflow, SVD_Loader={"weight_dtype": weight_dtype})))
+
+
 def test_sampling_reports_every_step_and_a_preview(client: Client, workflow: Prompt) -> None:
     run = succeeded(client.run(workflow))
     sampler = node_of(workflow, "SVD_Sampler")

@@ -1,0 +1,152 @@
+"""The pipeline from a file to frames: reproducible, and plain about what it cannot do."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from svd_core import SVDError, SVDPipeline, memory
+from svd_core.config import AutoencoderConfig
+from tools.random_checkpoint import tiny_config, write_checkpoint
+
+SETTINGS = {"width": 32, "height": 16, "num_frames": 3, "num_inference_steps": 2, "progress": False}
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 40, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("pipeline") / "tiny.safetensors", tiny_config())
+
+
+@pytest.fixture(scope="module")
+def pipe(checkpoint: Path) -> SVDPipeline:
+    return SVDPipeline.from_checkpoint(checkpoint, device="cpu")
+
+
+def test_frames_in_every_form(pipe: SVDPipeline) -> None:
+    pictures = pipe(PICTURE, **SETTINGS)
+    array = pipe(PICTURE, **SETTINGS, output="array")
+    tensor = pipe(PICTURE, **SETTINGS, output="tensor")
+    assert [picture.size for picture in pictures] == [(32, 16)] * 3
+    assert array.shape == (3, 16, 32, 3) and array.dtype == np.uint8
+    assert np.array_equal(np.stack([np.asarray(picture) for picture in pictures]), array)
+    assert np.array_equal((tensor * 255).round().to(torch.uint8).numpy(), array)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "euler_ancestral", "heun", "dpmpp_2m"])
+def test_same_seed_same_clip_and_another_seed_another(pipe: SVDPipeline, sampler: str) -> None:
+    clips = [pipe(PICTURE, **SETTINGS, sampler=sampler, seed=seed, output="tensor") for seed in (5, 5, 6)]
+    assert torch.equal(clips[0], clips[1])
+    assert not torch.allclose(clips[0], clips[2], atol=1e-2)
+
+
+def test_frames_at_once_leaves_the_clip_as_it_is(pipe: SVDPipeline) -> None:
+    whole = pipe(PICTURE, **SETTINGS, output="tensor", frames_at_once=3)
+    apart = pipe(PICTURE, **SETTINGS, output="tensor", frames_at_once=1)
+    assert torch.allclose(whole, apart, atol=1e-5)
+
+
+def test_guidance_of_one_everywhere_skips_the_unconditional_branch(pipe: SVDPipeline) -> None:
+    calls: list[int] = []
+    handle = pipe.unet.register_forward_hook(lambda *_: calls.append(1))
+    pipe(PICTURE, **SETTINGS, min_cfg_scale=1.0, max_cfg_scale=1.0)
+    skipped = len(calls)
+    pipe(PICTURE, **SETTINGS, min_cfg_scale=2.0, max_cfg_scale=1.0)
+    handle.remove()
+    assert (skipped, len(calls) - skipped) == (2, 4)
+
+
+def test_every_step_is_reported(pipe: SVDPipeline) -> None:
+    steps = []
+    pipe(PICTURE, **SETTINGS, callback=lambda step: steps.append((step.index, step.total)))
+    assert steps == [(0, 2), (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"num_frames": 0}, "at least 2 frames"),
+        ({"num_frames": 1}, "at least 2 frames"),
+        ({"num_inference_steps": 0}, "at least 1 step"),
+        ({"sampler": "magic"}, "'magic'"),
+        ({"schedule": "magic"}, "'magic'"),
+        ({"guidance_kind": "magic"}, "'magic'"),
+        ({"fit": "magic"}, "'magic'"),
+        ({"fps": 0}, "fps"),
+        ({"motion_bucket_id": -1}, "motion_bucket_id"),
+        ({"noise_aug_strength": float("nan")}, "noise_aug_strength"),
+        ({"width": 0}, "size"),
+    ],
+    ids=str,
+)
+def test_settings_that_mean_nothing(pipe: SVDPipeline, change: dict, words: str) -> None:
+    with pytest.raises(SVDError) as error:
+        pipe(PICTURE, **{**SETTINGS, **change})
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_several_pictures_at_once(pipe: SVDPipeline) -> None:
+    with pytest.raises(SVDError, match="one picture"):
+        pipe(np.zeros((2, 16, 32, 3), np.uint8), **SETTINGS)
+
+
+def test_latents_of_another_family(pipe: SVDPipeline) -> None:
+    with pytest.raises(SVDError, match="another model family"):
+        pipe.decode(torch.zeros(3, 16, 8, 8))
+
+
+def test_a_size_the_model_cannot_take_is_fitted_and_said(pipe: SVDPipeline, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        clip = pipe(PICTURE, **{**SETTINGS, "width": 33}, output="array")
+    assert clip.shape[1:3] == (16, 32)
+    assert "33x16" in caplog.text
+
+
+def test_length_far_from_the_trained_one_is_said(checkpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
+    named = checkpoint.with_name("svd_xt.safetensors")
+    named.write_bytes(checkpoint.read_bytes())
+    with caplog.at_level(logging.WARNING):
+        SVDPipeline.from_checkpoint(named, device="cpu")(PICTURE, **SETTINGS)
+    assert "trained on 25 frames" in caplog.text
+
+
+def test_half_precision_decode_that_overflows_is_repeated_in_fp32(
+    checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipe = SVDPipeline.from_checkpoint(checkpoint, device="cpu", dtype=torch.float16)
+    exact = SVDPipeline.from_checkpoint(checkpoint, device="cpu", dtype=torch.float32)
+    # Latents that a 16-bit decoder cannot hold, within the reach of an fp32 one.
+    latents = 3e3 * torch.randn(3, 4, 8, 16, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        wanted = exact.decode(latents)
+        with caplog.at_level(logging.WARNING):
+            frames = pipe.decode(latents)
+    assert "decoding again in fp32" in caplog.text
+    assert torch.allclose(frames, wanted, atol=1e-2)
+    assert next(pipe.vae.decoder.parameters()).dtype == torch.float16
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.01), (torch.bfloat16, 0.1)], ids=str)
+def test_other_precisions_run_the_whole_way(checkpoint: Path, dtype: torch.dtype, tolerance: float) -> None:
+    clips = [
+        SVDPipeline.from_checkpoint(checkpoint, device="cpu", dtype=each)(PICTURE, **SETTINGS, output="tensor")
+        for each in (dtype, torch.float32)
+    ]
+    assert 0 < float((clips[0] - clips[1]).abs().mean()) < tolerance
+
+
+def test_frames_that_fit_follow_the_free_memory() -> None:
+    config, size, dtype = AutoencoderConfig(), (72, 128), torch.float16
+    frame = memory.decode_frame_bytes(config, *size, dtype)
+    counts = [
+        memory.frames_that_fit(config, *size, 25, dtype, free) for free in (0, 20 * frame, 40 * frame, 99 * frame)
+    ]
+    assert counts[0] == 1
+    assert counts == sorted(counts)
+    assert counts[-1] == memory.frames_that_fit(config, *size, 25, dtype, None) == 25
