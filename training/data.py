@@ -1,0 +1,85 @@
+"""What a training step sees: freshly drawn scenes, decided by the seed and the number of the step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from svd_core import image
+from svd_core.autoencoder import Autoencoder
+from svd_core.conditioning import MicroConditioning, vector
+
+from .scenes import random_motion, random_scene, render
+from .settings import CLIP, NUM_FRAMES, SIZE, NoiseSettings
+
+
+def generator_of(*key: int) -> np.random.Generator:
+    return np.random.default_rng(key)
+
+
+def random_clip(rng: np.random.Generator) -> tuple[Tensor, float, float]:
+    """t 3 h w in [-1, 1], motion bucket, fps."""
+    bucket, fps = random_motion(rng)
+    frames = render(random_scene(rng), SIZE, NUM_FRAMES, bucket, fps)
+    return 2.0 * rearrange(torch.from_numpy(frames).float(), "t h w c -> t c h w") - 1.0, bucket, fps
+
+
+def random_pictures(rng: np.random.Generator, count: int) -> Tensor:
+    """Lone frames of different scenes, b 3 h w in [-1, 1]."""
+    frames = [
+        render(random_scene(rng), SIZE, 1, *random_motion(rng), first=rng.uniform(0, NUM_FRAMES - 1))[0]
+        for _ in range(count)
+    ]
+    return 2.0 * rearrange(torch.from_numpy(np.stack(frames)).float(), "b h w c -> b c h w") - 1.0
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Clips as the UNet is trained on them."""
+
+    latents: Tensor  # b t 4 h w, scaled
+    cond_latent: Tensor  # b 4 h w, unscaled, of the noise-augmented first frame
+    clip_pixels: Tensor  # b 3 s s
+    vector: Tensor  # b 768
+
+    def pick(self, rows: Tensor) -> Encoded:
+        return Encoded(*(x[rows] for x in (self.latents, self.cond_latent, self.clip_pixels, self.vector)))
+
+
+class ClipBuffer:
+    """The last clips encoded. Every step adds one and trains on several: encoding is dear, repeating is not."""
+
+    def __init__(self, vae: Autoencoder, seed: int, noise: NoiseSettings, capacity: int = 768) -> None:
+        self.vae, self.seed, self.noise, self.capacity = vae, seed, noise, capacity
+        self.clips: list[Encoded] = []
+        self.next = 0
+
+    def batch(self, step: int, size: int) -> Encoded:
+        """Fill up to what the step would have seen in an unbroken run, then draw."""
+        self.next = max(self.next, step - self.capacity // 4)
+        while self.next <= step + self.capacity // 8:
+            self.clips.append(self._encode(self.next))
+            self.next += 1
+        del self.clips[: -self.capacity]
+        rng = generator_of(self.seed, 31, step)
+        rows = rng.integers(0, len(self.clips), size)
+        picked = [self.clips[row] for row in rows]
+        return Encoded(
+            *(torch.stack([getattr(clip, name) for clip in picked]) for name in Encoded.__dataclass_fields__)
+        )
+
+    @torch.no_grad()
+    def _encode(self, index: int) -> Encoded:
+        rng = generator_of(self.seed, 32, index)
+        frames, bucket, fps = random_clip(rng)  # t 3 h w
+        strength = float(np.exp(rng.normal(self.noise.augmentation_mean, self.noise.augmentation_std)))
+        noise = torch.from_numpy(rng.standard_normal(frames[0].shape)).float()
+        noisy = frames[:1] + strength * noise
+        latents = self.vae.encode(torch.cat([frames, noisy]))
+        pixels = image.clip_pixels((frames[:1] + 1.0) / 2.0, CLIP.image_size)[0]
+        y = vector(MicroConditioning(fps, bucket, strength))
+        return Encoded(latents[:-1] * self.vae.config.scale_factor, latents[-1], pixels, y)

@@ -1,0 +1,55 @@
+"""What the demo checkpoint is, and how it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from svd_core.config import AutoencoderConfig, ClipVisionConfig, ModelConfig, UNetConfig
+
+SIZE = 96  # pixels, square
+NUM_FRAMES = 14
+
+UNET = UNetConfig(
+    model_channels=48,
+    channel_mult=(1, 2, 2),
+    num_res_blocks=1,
+    attention_levels=(True, True, True),
+    context_dim=64,
+    head_dim=16,
+    norm_groups=8,
+)
+VAE = AutoencoderConfig(channels=16, channel_mult=(1, 2, 2, 4), num_res_blocks=1, norm_groups=8)
+CLIP = ClipVisionConfig(
+    width=96, num_layers=4, num_heads=6, mlp_width=192, patch_size=8, image_size=48, projection_dim=64
+)
+DEMO = ModelConfig(UNET, VAE, CLIP)
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """One stage of training. The learning rate warms up, stays, and falls to zero in the last third."""
+
+    steps: int
+    batch: int
+    learning_rate: float
+    share: float  # of a --minutes budget
+    ema_decay: float = 0.999
+    weight_decay: float = 0.0
+
+
+STAGES = {
+    "autoencoder": StageSettings(steps=8000, batch=6, learning_rate=2e-3, share=0.25, ema_decay=0.995),
+    "temporal_decoder": StageSettings(steps=1500, batch=1, learning_rate=1e-3, share=0.1, ema_decay=0.99),
+    "unet": StageSettings(steps=20000, batch=4, learning_rate=6e-4, share=0.65),
+}
+
+
+@dataclass(frozen=True)
+class NoiseSettings:
+    """Blattmann et al. 2023: ln sigma of the training noise, and of the noise on the conditioning picture."""
+
+    p_mean: float = 0.7
+    p_std: float = 1.6
+    augmentation_mean: float = -3.0
+    augmentation_std: float = 0.5
+    dropout: float = 0.1  # of the picture, for guidance

@@ -1,0 +1,89 @@
+"""Stage three: the UNet, with the image tower, on the objective of EDM (Karras et al. 2022) with v-prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from svd_core import diffusion
+from svd_core.autoencoder import Autoencoder
+from svd_core.clip_vision import ClipVision
+from svd_core.unet import VideoUNet
+
+from .data import ClipBuffer, Encoded
+from .loop import Training
+from .settings import CLIP, NUM_FRAMES, STAGES, UNET, NoiseSettings
+
+
+class Denoiser(nn.Module):
+    """The two networks that are trained together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unet = VideoUNet(UNET)
+        self.clip = ClipVision(CLIP)
+
+
+def new_denoiser(seed: int) -> Denoiser:
+    """Random weights; residual branches and the last convolution start at zero."""
+    torch.manual_seed(seed)
+    networks = Denoiser()
+    for name, parameter in networks.named_parameters():
+        if name.startswith("unet.") and (
+            ".out_layers.3." in name or ".proj_out." in name or name.startswith("unet.out.2.")
+        ):
+            nn.init.zeros_(parameter)
+        elif name.endswith(("class_embedding", "position_embedding.weight")):
+            nn.init.normal_(parameter, std=0.02)
+    return networks
+
+
+def v_target(x0: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    """What the network must answer for its x0 to be right: (x0 - c_skip x) / c_out."""
+    c = diffusion.scalings(sigma)
+    return (x0 - c.c_skip * x) / c.c_out
+
+
+def edm_loss(networks: Denoiser, clips: Encoded, noise: NoiseSettings, generator: torch.Generator) -> Tensor:
+    """The mean squared error of v, in which EDM's weight of x0 (1 + 1/sigma²) is already contained."""
+    x0 = clips.latents  # b t 4 h w
+    size = len(x0)
+    log_sigma = noise.p_mean + noise.p_std * torch.randn(size, generator=generator)
+    sigma = log_sigma.exp()[:, None, None, None, None]
+    x = x0 + sigma * torch.randn(x0.shape, generator=generator)
+    c = diffusion.scalings(sigma)
+
+    shown = (torch.rand(size, generator=generator) >= noise.dropout).float()
+    context = networks.clip(clips.clip_pixels).image_embeds * shown[:, None]  # b d
+    cond = clips.cond_latent * shown[:, None, None, None]
+    cond = repeat(cond, "b c h w -> b t c h w", t=NUM_FRAMES)
+
+    v = networks.unet(
+        rearrange(torch.cat([c.c_in * x, cond], dim=2), "b t c h w -> (b t) c h w"),
+        repeat(c.c_noise.flatten(), "b -> (b t)", t=NUM_FRAMES),
+        repeat(context, "b d -> (b t) 1 d", t=NUM_FRAMES),
+        repeat(clips.vector, "b y -> (b t) y", t=NUM_FRAMES),
+        NUM_FRAMES,
+    )
+    target = rearrange(v_target(x0, x, sigma), "b t c h w -> (b t) c h w")
+    return (v - target).square().mean()
+
+
+def train_unet(
+    networks: Denoiser, vae: Autoencoder, folder: Path, seed: int, seconds: float | None, noise: NoiseSettings
+) -> Training:
+    vae.requires_grad_(False)
+    buffer = ClipBuffer(vae, seed, noise)
+    settings = STAGES["unet"]
+    training = Training("unet", dict(networks.named_parameters()), settings)
+
+    def step(index: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
+        return {"loss": edm_loss(networks, buffer.batch(index, settings.batch), noise, generator)}
+
+    training.run(step, folder, seconds)
+    training.use_averages()
+    return training
