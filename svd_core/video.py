@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def _encode(pictures: Iterator[np.ndarray], path: Path, container: str, rate: Fr
             stream.height, stream.width = first.shape[:2]
             stream.pix_fmt = "yuv420p"
             _tag_colours(stream.codec_context)
-            for picture in _chain(first, pictures):
+            for picture in chain([first], pictures):
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
                 file.mux(stream.encode(frame))
             file.mux(stream.encode())
@@ -65,11 +66,6 @@ def _encode(pictures: Iterator[np.ndarray], path: Path, container: str, rate: Fr
         raise SVDError("This PyAV has no libx264 to write H.264 with; install PyAV from its own wheels.") from error
     except FFmpegError as error:
         raise OSError(str(error)) from error
-
-
-def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    yield first
-    yield from rest
 
 
 def _web_options(container: str) -> dict[str, str]:
