@@ -14,9 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..svd_core import guidance, noise
+from ..svd_core.preview import contact_sheet
 from ..svd_core.samplers import SAMPLERS, StepInfo
 from .host import ProgressBar, model_management
-from .preview import contact_sheet
 
 logger = logging.getLogger(__name__)
 
@@ -113,10 +113,10 @@ def _preview_callback(model: Any, steps: int) -> Any:
     previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
     if previewer is not None:
         return latent_preview.prepare_callback(model, steps)
-    bar = ProgressBar(steps)
+    bar, latents = ProgressBar(steps), model.model.latent_format
 
     def callback(step: int, x0: Tensor, x: Tensor, total_steps: int) -> None:
-        sheet = contact_sheet(x0, model.model.latent_format)
+        sheet = contact_sheet(x0, latents.latent_rgb_factors, latents.latent_rgb_factors_bias)
         bar.update_absolute(step + 1, total_steps, ("JPEG", sheet, latent_preview.MAX_PREVIEW_RESOLUTION))
 
     return callback

@@ -1,0 +1,30 @@
+"""All frames of a clip in one small picture, while it is being sampled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+
+def contact_sheet(x0: Tensor, rgb_factors: Sequence[Sequence[float]], rgb_bias: Sequence[float] | None = None) -> Any:
+    """A PIL image: a grid of the frames, row by row, one pixel for each latent cell.
+
+    x0: t c h w, in diffusion space. rgb_factors: c 3 and rgb_bias: 3, a linear guess of the colours in [-1, 1].
+    """
+    from PIL import Image
+
+    factors = torch.tensor(rgb_factors, device=x0.device, dtype=torch.float32)  # c 3
+    frames = torch.einsum("tchw,cd->thwd", x0.float(), factors)
+    if rgb_bias is not None:
+        frames = frames + torch.tensor(rgb_bias, device=x0.device, dtype=torch.float32)
+    levels = (frames / 2 + 0.5).nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
+    columns = math.ceil(math.sqrt(len(levels)))
+    rows = math.ceil(len(levels) / columns)
+    blank = levels.new_zeros(rows * columns - len(levels), *levels.shape[1:])
+    grid = rearrange(torch.cat([levels, blank]), "(r c) h w d -> (r h) (c w) d", r=rows)
+    return Image.fromarray(grid.contiguous().numpy())
