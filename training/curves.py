@@ -29,11 +29,12 @@ def draw_curves(title: str, history: Sequence[Mapping[str, float]], path: Path) 
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
+    """An exponential average, corrected for its start as Adam corrects its moments."""
     smoothed = np.empty_like(values)
-    average = values[0]
+    average = 0.0
     for index, value in enumerate(values):
         average = SMOOTHING * average + (1 - SMOOTHING) * value
-        smoothed[index] = average
+        smoothed[index] = average / (1 - SMOOTHING ** (index + 1))
     return smoothed
 
 

@@ -46,10 +46,13 @@ STAGES = {
 
 @dataclass(frozen=True)
 class NoiseSettings:
-    """Blattmann et al. 2023: ln sigma of the training noise, and of the noise on the conditioning picture."""
+    """ln sigma of the training noise (Karras et al. 2022), and of the noise on the conditioning picture.
 
-    p_mean: float = 0.7
-    p_std: float = 1.6
+    Higher than usual: the picture decides all of the motion, so it is settled where noise hides everything else.
+    """
+
+    p_mean: float = 1.2
+    p_std: float = 1.8
     augmentation_mean: float = -3.0
     augmentation_std: float = 0.5
     dropout: float = 0.1  # of the picture, for guidance
