@@ -98,3 +98,13 @@ def test_names_outside_the_list_are_refused(client: Client, host: Host, source: 
         client.queue(from_layout(source, "../../outside.safetensors", "never"))
     errors = [error["type"] for node in refused.value.body["node_errors"].values() for error in node["errors"]]
     assert "value_not_in_list" in errors
+
+
+def test_what_is_unusual_for_a_checkpoint_is_logged(client: Client, host: Host, source: Source) -> None:
+    """4 frames from a model of 25, and a width it cannot take."""
+    (host.checkpoints / "svd_xt.safetensors").write_bytes((host.checkpoints / SMALL).read_bytes())
+    prompt = from_layout(source, "svd_xt.safetensors", "unusual")
+    clip = run_and_load(client, host.output, with_inputs(prompt, SVD_VAEEncodeConditioning={"width": 100}))
+    assert clip["latent"].shape[-1] == 128 // 8
+    assert "was trained on 25 frames; 4 may" in host.log_text()
+    assert "The size 100x64 is not a multiple of 64" in host.log_text()
