@@ -150,13 +150,10 @@ def check_conditioning(name: str, cond: Any) -> None:
 
 def warn(model: Any, samples: Tensor, positive: Any) -> None:
     """Log what is unusual for this checkpoint, one line each."""
-    release = model.get_attachment(RELEASE)
-    if release is None:
-        return
     options = positive[0][1]
     num_frames, _, height, width = samples.shape
     for advice in advise(
-        release,
+        model.get_attachment(RELEASE),
         num_frames=num_frames,
         fps=options.get("fps"),
         motion_bucket_id=options.get("motion_bucket_id"),

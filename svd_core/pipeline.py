@@ -135,8 +135,15 @@ class SVDPipeline:
             raise SVDError(f"The pipeline animates one picture and got {len(pixels)}; call it once for each.")
         check_num_frames(num_frames)
         width, height = image.fit_size(width, height, self.config.pixel_multiple)
-        for warning in self._advice(num_frames, fps, motion_bucket_id, width, height):
-            logger.warning(warning)
+        for advice in advise(
+            self.release,
+            num_frames=num_frames,
+            fps=fps,
+            motion_bucket_id=motion_bucket_id,
+            width=width,
+            height=height,
+        ):
+            logger.warning(advice)
 
         micro = MicroConditioning(fps, motion_bucket_id, noise_aug_strength)
         scale = guidance.guidance_scale(guidance_kind, min_cfg_scale, max_cfg_scale, num_frames)
@@ -216,18 +223,6 @@ class SVDPipeline:
             frames = self.vae.decode(z, frames_at_once=frames_at_once)
             self.vae.decode_in(self.dtype)
         return (frames.float() / 2 + 0.5).clamp(0, 1).movedim(1, -1).cpu()
-
-    def _advice(self, num_frames: int, fps: float, motion_bucket_id: float, width: int, height: int) -> list[str]:
-        if self.release is None:
-            return []
-        return advise(
-            self.release,
-            num_frames=num_frames,
-            fps=fps,
-            motion_bucket_id=motion_bucket_id,
-            width=width,
-            height=height,
-        )
 
 
 def _choose(sampler: str) -> Any:

@@ -31,7 +31,6 @@ class Figures:
     still_drift: list[float] = field(default_factory=list)  # pixels
     first_frame_psnr: list[float] = field(default_factory=list)  # dB
     flicker: list[float] = field(default_factory=list)  # of 255
-    flicker_apart: list[float] = field(default_factory=list)  # the same latents decoded frame by frame
 
     def summary(self) -> dict[str, float]:
         return {name: median(values) for name, values in vars(self).items() if values}
