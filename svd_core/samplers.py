@@ -65,8 +65,7 @@ def sample_euler(
     run = _Run(sigmas, callback)
     x = x.float()
     for index, sigma, sigma_next in run:
-        churned = s_churn > 0.0 and s_tmin <= sigma <= s_tmax
-        gamma = min(s_churn / run.total, 2**0.5 - 1) if churned else 0.0
+        gamma = min(s_churn / run.total, 2**0.5 - 1) if s_tmin <= sigma <= s_tmax else 0.0
         x, sigma_hat = _raise_noise(x, sigma, gamma, s_noise, generator)
         x0 = denoise(x, sigma_hat)
         run.report(index, sigma_hat, x, x0)
@@ -122,8 +121,7 @@ def sample_heun(
     run = _Run(sigmas, callback)
     x = x.float()
     for index, sigma, sigma_next in run:
-        churned = s_churn > 0.0 and s_tmin <= sigma <= s_tmax
-        gamma = min(s_churn / run.total, 2**0.5 - 1) if churned else 0.0
+        gamma = min(s_churn / run.total, 2**0.5 - 1) if s_tmin <= sigma <= s_tmax else 0.0
         x, sigma_hat = _raise_noise(x, sigma, gamma, s_noise, generator)
         x0 = denoise(x, sigma_hat)
         run.report(index, sigma_hat, x, x0)
