@@ -1,4 +1,4 @@
-"""The commands a person runs: `nox -s demo`, `nox -s tests`, `nox -s lint`.
+"""The commands a person runs: `nox -s demo`, `tests`, `lint`, `train`, `evaluate`.
 
 All share one environment in .cache, installed once; a run with unchanged requirements starts at once. It is made here
 and not by nox, which keeps one for each session: torch alone is several gigabytes.
@@ -49,6 +49,20 @@ def lint(session: nox.Session) -> None:
     """Ruff (lint and format) and the type checker."""
     prepare(session)
     check(session)
+
+
+@nox.session(python=False)
+def train(session: nox.Session) -> None:
+    """Train the demo model from scratch, or go on where a run was stopped; `-- --out FILE`, `-- --help`."""
+    prepare(session)
+    run(session, "training", "train", *(session.posargs or ["--out", "svd_demo.safetensors"]))
+
+
+@nox.session(python=False)
+def evaluate(session: nox.Session) -> None:
+    """Measure a checkpoint (default: the bundled one) against the bars; `-- FILE --sheet sheet.png`."""
+    prepare(session)
+    run(session, "training", "evaluate", *session.posargs)
 
 
 def check(session: nox.Session) -> None:

@@ -5,14 +5,21 @@ Each node file is a schema and a few lines. Files named `host*` are the only one
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from .clip_encode import SVDCLIPImageEncode
-from .host import ComfyExtension, io
+from .host import ComfyExtension, io, offer_picture
 from .loader import SVDLoader
 from .sampler import SVDSampler
 from .temporal_decode import SVDTemporalVAEDecode
 from .vae_conditioning import SVDVAEEncodeConditioning
 
+EXAMPLE_PICTURE = Path(__file__).parent.parent / "example_workflows" / "svd_demo_comet.png"
+
 
 class SVDExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        offer_picture(EXAMPLE_PICTURE)
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [SVDLoader, SVDCLIPImageEncode, SVDVAEEncodeConditioning, SVDSampler, SVDTemporalVAEDecode]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from pathlib import Path
 
 import comfy.model_management as model_management
@@ -10,28 +12,57 @@ import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
 from ..svd_core.errors import SVDError
+from ..svd_core.releases import DEMO_CHECKPOINT
 
-__all__ = ["ComfyExtension", "ProgressBar", "checkpoint_names", "checkpoint_path", "io", "model_management"]
+__all__ = [
+    "ComfyExtension",
+    "ProgressBar",
+    "checkpoint_names",
+    "checkpoint_path",
+    "io",
+    "model_management",
+    "offer_picture",
+]
+
+logger = logging.getLogger(__name__)
 
 CATEGORY = "SVD"
 DIFFUSERS_PREFIX = "diffusers/"
+BUNDLED = f"{DEMO_CHECKPOINT.stem} (bundled)"  # no file name, so that none in the model folders can be meant
 
 ProgressBar = comfy.utils.ProgressBar
 
 
 def checkpoint_names() -> list[str]:
-    """What SVD Loader offers: the checkpoint files as the host lists them, then diffusers folders."""
-    return [*folder_paths.get_filename_list("checkpoints"), *sorted(_diffusers_folders())]
+    """What SVD Loader offers: the model that ships with the pack, the host's checkpoint files, diffusers folders.
+
+    The bundled one comes first and so is what a new node shows: it is there on every machine, and it is SVD.
+    """
+    return [BUNDLED, *folder_paths.get_filename_list("checkpoints"), *sorted(_diffusers_folders())]
 
 
 def checkpoint_path(name: str) -> Path:
     """The file or folder behind a listed name. Only listed names are found, so none can lead out of the folders."""
+    if name == BUNDLED:
+        return DEMO_CHECKPOINT
     folders = _diffusers_folders()
     if name in folders:
         return folders[name]
     if name in folder_paths.get_filename_list("checkpoints"):
         return Path(folder_paths.get_full_path_or_raise("checkpoints", name))
     raise SVDError(f"The checkpoint {name!r} is not in ComfyUI's model folders; choose one of the list, or refresh it.")
+
+
+def offer_picture(picture: Path) -> None:
+    """Put an example's picture into the input folder, where Load Image finds it; one that is there stays."""
+    target = Path(folder_paths.get_input_directory()) / picture.name
+    beside = target.with_name(target.name + ".part")
+    try:
+        if not target.exists():
+            shutil.copyfile(picture, beside)
+            beside.replace(target)
+    except OSError as error:
+        logger.warning("The example picture %s could not be put into the input folder: %s", picture.name, error)
 
 
 def _diffusers_folders() -> dict[str, Path]:

@@ -25,13 +25,13 @@ from .conditioning import MicroConditioning
 from .config import ModelConfig
 from .errors import SVDError
 from .layers import Layers
-from .releases import advise
+from .releases import UNKNOWN, advise
 from .samplers import SAMPLERS, Callback, StepInfo
 from .unet import VideoUNet
 
 logger = logging.getLogger(__name__)
 
-Output = Literal["pil", "array", "tensor"]
+Output = Literal["pil", "array", "tensor", "latent"]
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,15 @@ class SVDPipeline:
     def __call__(
         self,
         picture: Any,
-        width: int = 1024,
-        height: int = 576,
-        num_frames: int = 25,
+        width: int | None = None,
+        height: int | None = None,
+        num_frames: int | None = None,
         fps: float = 7,
         motion_bucket_id: float = 127,
         noise_aug_strength: float = 0.02,
         num_inference_steps: int = 25,
         min_cfg_scale: float = 1.0,
-        max_cfg_scale: float = 3.0,
+        max_cfg_scale: float | None = None,
         seed: int = 0,
         *,
         fit: image.FitMode = "crop",
@@ -121,18 +121,27 @@ class SVDPipeline:
     ) -> Any:
         """Animate a picture (PIL image, array or tensor; see `image.to_image_tensor`).
 
+        Left out, width, height, num_frames and max_cfg_scale are what the checkpoint was made for; 1024x576, 25 frames
+        and 3.0 where its name does not tell.
+
         width, height: of the video, in pixels; fitted to a multiple the model takes, with a warning. fps: frames per
         second that the motion is made for. motion_bucket_id: amount of motion, 0 to 255. noise_aug_strength: noise
         added to the picture, 0 to 1; more noise, more freedom. The guidance rises from min_cfg_scale at the first
         frame to max_cfg_scale at the last. latent_noise (t 4 h w) and augmentation_noise (1 3 H W) replace the noise
         of the seed. frames_at_once bounds the memory of the decode and does not change the result; 0 is automatic.
 
-        Returns the frames: PIL images, or one uint8 array (t H W 3), or one float tensor (t H W 3) in [0, 1].
+        Returns the frames: PIL images, or one uint8 array (t H W 3), or one float tensor (t H W 3) in [0, 1]; or, for
+        "latent", what `decode` takes (t 4 h w).
         Raises SVDError for input that cannot be animated.
         """
         pixels = image.to_image_tensor(picture)
         if len(pixels) != 1:
             raise SVDError(f"The pipeline animates one picture and got {len(pixels)}; call it once for each.")
+        made_for = self.release or UNKNOWN
+        num_frames = made_for.num_frames if num_frames is None else num_frames
+        max_cfg_scale = made_for.max_cfg_scale if max_cfg_scale is None else max_cfg_scale
+        width = made_for.width if width is None else width
+        height = made_for.height if height is None else height
         check_num_frames(num_frames)
         width, height = image.fit_size(width, height, self.config.pixel_multiple)
         for advice in advise(
@@ -167,7 +176,7 @@ class SVDPipeline:
                 generator=noise.step_generator(seed),
                 callback=report,
             )
-        return _as_output(self.decode(latents, frames_at_once), output)
+        return latents if output == "latent" else _as_output(self.decode(latents, frames_at_once), output)
 
     def encode_image(self, pixels: Tensor, fit: image.ClipFitMode = "squash") -> Tensor:
         """pixels: 1 3 h w in [0, 1]. Returns the projected CLIP embedding as one token, 1 1 d."""

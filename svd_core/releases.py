@@ -1,4 +1,4 @@
-"""The released Stable Video Diffusion models: what each was trained for, used for defaults and friendly warnings."""
+"""The released models, and the small one that ships here: what each was trained for, for defaults and warnings."""
 
 from __future__ import annotations
 
@@ -81,7 +81,24 @@ _SVD_XT_IMAGE_DECODER = Release(
     temporal_decoder=False,
     file_names=("svd_xt_image_decoder",),
 )
-RELEASES = (_SVD, _SVD_XT, _SVD_XT_1_1, _SVD_IMAGE_DECODER, _SVD_XT_IMAGE_DECODER)
+DEMO = Release(
+    name="svd_demo",
+    title="The SVD demo model (14 frames)",
+    num_frames=14,
+    min_cfg_scale=1.0,
+    max_cfg_scale=1.5,
+    steps=25,
+    temporal_decoder=True,
+    file_names=("svd_demo",),
+    width=96,
+    height=96,
+    license="Apache-2.0",
+)
+UNKNOWN = _SVD_XT  # the defaults of a checkpoint whose name does not tell what it is
+RELEASES = (_SVD, _SVD_XT, _SVD_XT_1_1, _SVD_IMAGE_DECODER, _SVD_XT_IMAGE_DECODER, DEMO)
+
+DEMO_CHECKPOINT = Path(__file__).with_name("svd_demo.safetensors")
+"""Ships with the package: a model of a few megabytes that animates drawn scenes of 96x96 pixels, and nothing else."""
 
 # words that say how a file was stored, not what it is
 _STORAGE_WORDS = {
@@ -182,4 +199,4 @@ def _is_other_model(name: str) -> bool:
 
 def _with_decoder(release: Release, temporal: bool) -> Release | None:
     twins = (r for r in RELEASES if r.num_frames == release.num_frames and r.temporal_decoder == temporal)
-    return None if release is _SVD_XT_1_1 else next(twins, None)
+    return None if release in (_SVD_XT_1_1, DEMO) else next(twins, None)

@@ -1,7 +1,7 @@
-"""A clip from the example picture, by a real ComfyUI with this pack in it.
+"""A clip from a picture, by a real ComfyUI with this pack in it.
 
-nox -s demo                                   the whole way once, with a small checkpoint of random weights
-nox -s demo -- --checkpoint svd_xt.safetensors    with a real one, at the workflow's own size
+nox -s demo                                   the example as it is: its own picture, the small bundled model
+nox -s demo -- --checkpoint svd_xt.safetensors    a real model, at its own size, with a picture that suits it
 nox -s demo -- --serve                        leaves the web page open, for dragging nodes
 """
 
@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,11 +19,11 @@ from pathlib import Path
 from .client import Event, Prompt, Run
 from .comfyui import REPOSITORY, find_comfyui
 from .host import Host
-from .workflow import PICTURE, load_api, load_ui, node_of, update_ui, with_inputs
+from .workflow import DEMO_PICTURE, PICTURE, load_api, load_ui, node_of, update_ui, with_inputs
 
 OUTPUT = REPOSITORY / "output"
-RANDOM_CHECKPOINT = "random_weights.safetensors"
-WORKFLOW = "image_to_video"
+DEMO_WORKFLOW = "image_to_video"
+XT_WORKFLOW = "image_to_video_xt"
 BAR_WIDTH = 30
 
 
@@ -34,15 +33,18 @@ def main() -> None:
     OUTPUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="svd-demo-") as folder:
         base = Path(folder)
-        checkpoint = place_checkpoint(base / "models" / "checkpoints", options.checkpoint)
-        prompt = demo_prompt(options, checkpoint)
-        save_for_page(prompt, base / "user" / "default" / "workflows")
+        workflow = XT_WORKFLOW if options.checkpoint else DEMO_WORKFLOW
+        image = options.image or (PICTURE if options.checkpoint else DEMO_PICTURE)
+        prompt = demo_prompt(workflow, image, options)
+        if options.checkpoint:
+            place_checkpoint(base / "models" / "checkpoints", options.checkpoint)
+        save_for_page(workflow, prompt, base / "user" / "default" / "workflows")
         print("Starting ComfyUI", flush=True)
         with Host(find_comfyui(), base, options=["--output-directory", str(OUTPUT)]) as host:
-            host.client.upload_image(options.image)
+            host.client.upload_image(image)
             make_clip(host, prompt)
             if options.serve:
-                serve(host)
+                serve(host, workflow)
 
 
 def parse_options() -> argparse.Namespace:
@@ -50,53 +52,45 @@ def parse_options() -> argparse.Namespace:
         prog="nox -s demo --", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--serve", action="store_true", help="leave the web page open until Ctrl-C")
-    parser.add_argument("--checkpoint", type=Path, help="an official checkpoint (default: small, random weights)")
-    parser.add_argument("--image", type=Path, default=PICTURE, help="the picture to start from")
+    parser.add_argument("--checkpoint", type=Path, help="an official checkpoint (default: the bundled demo model)")
+    parser.add_argument("--image", type=Path, help="the picture to start from (default: an example)")
     parser.add_argument("--width", type=int, help="pixels, a multiple of 64")
     parser.add_argument("--height", type=int, help="pixels, a multiple of 64")
+    parser.add_argument("--motion", type=int, help="motion bucket, 0 to 255")
     parser.add_argument("--frames", type=int, help="length of the clip")
     parser.add_argument("--steps", type=int, help="sampling steps")
     return parser.parse_args()
 
 
-def place_checkpoint(folder: Path, checkpoint: Path | None) -> str:
-    """Make the checkpoint known to the server; returns its name there."""
+def place_checkpoint(folder: Path, checkpoint: Path) -> None:
+    """Make the checkpoint known to the server, under its own name."""
     folder.mkdir(parents=True)
-    if checkpoint is None:
-        print("Making a small checkpoint with random weights: the clip will be noise, every step is real", flush=True)
-        script = REPOSITORY / "tools" / "random_checkpoint.py"
-        subprocess.run([sys.executable, str(script), str(folder / RANDOM_CHECKPOINT)], check=True)
-        return RANDOM_CHECKPOINT
     if not checkpoint.exists():
         raise SystemExit(f"The checkpoint {checkpoint} does not exist; give the path of a .safetensors file.")
     try:
         (folder / checkpoint.name).symlink_to(checkpoint.resolve())
     except OSError:  # links need a privilege on Windows
         os.link(checkpoint, folder / checkpoint.name)
-    return checkpoint.name
 
 
-def demo_prompt(options: argparse.Namespace, checkpoint: str) -> Prompt:
-    """The example workflow; smaller with random weights, where size buys nothing."""
-    size = {"width": options.width, "height": options.height, "video_frames": options.frames}
-    steps = {"steps": options.steps}
-    if options.checkpoint is None:
-        size = {name: size[name] or small for name, small in (("width", 320), ("height", 192), ("video_frames", 8))}
-        steps = {"steps": options.steps or 6}
+def demo_prompt(workflow: str, image: Path, options: argparse.Namespace) -> Prompt:
+    """The example workflow, with what the command line says otherwise."""
+    conditioning = {"width": options.width, "height": options.height, "video_frames": options.frames}
+    conditioning["motion_bucket_id"] = options.motion
     return with_inputs(
-        load_api(WORKFLOW),
-        SVD_Loader={"checkpoint": checkpoint},
-        LoadImage={"image": options.image.name},
-        SVD_VAEEncodeConditioning={name: value for name, value in size.items() if value},
-        SVD_Sampler={name: value for name, value in steps.items() if value},
-        SaveVideo={"filename_prefix": WORKFLOW},
+        load_api(workflow),
+        SVD_Loader={"checkpoint": options.checkpoint.name} if options.checkpoint else {},
+        LoadImage={"image": image.name},
+        SVD_VAEEncodeConditioning={name: value for name, value in conditioning.items() if value is not None},
+        SVD_Sampler={} if options.steps is None else {"steps": options.steps},
+        SaveVideo={"filename_prefix": workflow},
     )
 
 
-def save_for_page(prompt: Prompt, folder: Path) -> None:
+def save_for_page(workflow: str, prompt: Prompt, folder: Path) -> None:
     """Put the workflow, with the demo's values, into the page's list of saved workflows."""
     folder.mkdir(parents=True)
-    (folder / f"{WORKFLOW}.json").write_text(json.dumps(update_ui(load_ui(WORKFLOW), prompt)), "utf-8")
+    (folder / f"{workflow}.json").write_text(json.dumps(update_ui(load_ui(workflow), prompt)), "utf-8")
 
 
 def make_clip(host: Host, prompt: Prompt) -> Path:
@@ -120,9 +114,9 @@ def keep_log(host: Host) -> None:
     print(f"The server's log: {shutil.copy(host.log, OUTPUT / 'host.log')}", flush=True)
 
 
-def serve(host: Host) -> None:
+def serve(host: Host, workflow: str) -> None:
     print(f"\nComfyUI is at {host.url}")
-    print(f"Open the workflow: press w (Workflows) and pick {WORKFLOW}. Ctrl-C ends the server.", flush=True)
+    print(f"Open the workflow: press w (Workflows) and pick {workflow}. Ctrl-C ends the server.", flush=True)
     try:
         assert host.process is not None
         host.process.wait()

@@ -102,7 +102,9 @@ def draw(width: int = WIDTH, height: int = HEIGHT) -> Image.Image:
 def save(folder: Path) -> None:
     picture = draw()
     picture.save(folder / "sailing_boat.png", optimize=True)
-    picture.resize((640, 360), Image.Resampling.LANCZOS).save(folder / "image_to_video.jpg", quality=88, optimize=True)
+    picture.resize((640, 360), Image.Resampling.LANCZOS).save(
+        folder / "image_to_video_xt.jpg", quality=88, optimize=True
+    )
 
 
 if __name__ == "__main__":

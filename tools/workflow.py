@@ -10,7 +10,9 @@ from .client import JSON, Prompt
 from .comfyui import REPOSITORY
 
 FOLDER = REPOSITORY / "example_workflows"
+WORKFLOWS = tuple(sorted(path.stem for path in FOLDER.glob("*.json")))
 PICTURE = FOLDER / "sailing_boat.png"
+DEMO_PICTURE = FOLDER / "svd_demo_comet.png"
 
 # The page adds a choice (fixed, increment, randomize) after a seed; the server never sees it.
 SEEDS = ("seed", "noise_seed")

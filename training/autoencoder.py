@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from svd_core.autoencoder import Autoencoder
+from svd_core.autoencoder.decoder import Decoder
 
 from .data import generator_of, random_clip, random_pictures
-from .loop import Training
+from .loop import Training, device_of, mixed_precision
 from .settings import NUM_FRAMES, STAGES, VAE
 
 KL_WEIGHT = 1e-6
@@ -19,7 +20,7 @@ LATENT_NOISE = 0.05  # of the latents' standard deviation: neighbours in latent 
 FLICKER_NOISE = 0.1  # the same, frame by frame, for the temporal decoder to smooth away
 
 
-def new_autoencoder(seed: int) -> Autoencoder:
+def new_autoencoder(seed: int, device: torch.device | None = None) -> Autoencoder:
     """Random weights, with a temporal path that does nothing yet."""
     torch.manual_seed(seed)
     vae = Autoencoder(VAE)
@@ -28,7 +29,7 @@ def new_autoencoder(seed: int) -> Autoencoder:
             nn.init.dirac_(parameter)
         elif "time_stack.out_layers.3." in name or "time_mix_conv.bias" in name:
             nn.init.zeros_(parameter)
-    return vae
+    return vae.to(device)
 
 
 def temporal_parameters(vae: Autoencoder) -> dict[str, nn.Parameter]:
@@ -40,15 +41,20 @@ def train_autoencoder(vae: Autoencoder, folder: Path, seed: int, seconds: float 
     temporal = temporal_parameters(vae)
     settings = STAGES["autoencoder"]
     training = Training("autoencoder", {k: p for k, p in vae.named_parameters() if k not in temporal}, settings)
+    device = device_of(vae)
 
     def step(index: int) -> dict[str, Tensor]:
-        pictures = random_pictures(generator_of(seed, 1, index), settings.batch)
+        pictures = random_pictures(generator_of(seed, 1, index), settings.batch).to(device)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
-        mean, log_variance = vae.encoder(pictures).chunk(2, dim=1)
+        with mixed_precision(vae):
+            moments = vae.encoder(pictures)
+        mean, log_variance = moments.float().chunk(2, dim=1)
         log_variance = log_variance.clamp(-30.0, 20.0)
-        noise = torch.randn(mean.shape, generator=generator)
+        noise = torch.randn(mean.shape, generator=generator).to(device)
         spread = LATENT_NOISE * mean.detach().std()
-        decoded = vae.decode(mean + ((0.5 * log_variance).exp() + spread) * noise, num_frames=1)
+        with mixed_precision(vae):
+            decoded = decode_pictures(vae.decoder, mean + ((0.5 * log_variance).exp() + spread) * noise)
+        decoded = decoded.float()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).mean()
         reconstruction = picture_loss(decoded, pictures)
         mse = F.mse_loss(decoded.detach(), pictures)
@@ -66,14 +72,18 @@ def train_temporal_decoder(vae: Autoencoder, folder: Path, seed: int, seconds: f
     for parameter in parameters.values():
         parameter.requires_grad_(True)
     training = Training("temporal_decoder", parameters, STAGES["temporal_decoder"])
+    device = device_of(vae)
 
     def step(index: int) -> dict[str, Tensor]:
-        frames, _, _ = random_clip(generator_of(seed, 2, index))
+        frames = random_clip(generator_of(seed, 2, index))[0].to(device)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
-        with torch.no_grad():
-            latents = vae.encode(frames)
-        strength = FLICKER_NOISE * latents.std() * torch.rand((), generator=generator)
-        decoded = vae.decode(latents + strength * torch.randn(latents.shape, generator=generator), NUM_FRAMES)
+        with torch.no_grad(), mixed_precision(vae):
+            latents = vae.encode(frames).float()
+        strength = FLICKER_NOISE * torch.rand((), generator=generator) * torch.randn(latents.shape, generator=generator)
+        noisy = latents + latents.std() * strength.to(device)
+        with mixed_precision(vae):
+            decoded = vae.decode(noisy, NUM_FRAMES)
+        decoded = decoded.float()
         flicker = F.l1_loss(decoded.diff(dim=0), frames.diff(dim=0))
         mse = F.mse_loss(decoded.detach(), frames)
         return {
@@ -87,12 +97,25 @@ def train_temporal_decoder(vae: Autoencoder, folder: Path, seed: int, seconds: f
     return training
 
 
+def decode_pictures(decoder: Decoder, z: Tensor) -> Tensor:
+    """What `decoder` makes of lone pictures while its temporal path does nothing, without running that path."""
+    x = decoder.mid.attn_1(decoder.mid.block_1.spatial(decoder.conv_in(z)))  # type: ignore[operator]
+    x = decoder.mid.block_2.spatial(x)  # type: ignore[operator]
+    for level in decoder.coarse_to_fine():
+        for block in level.block:
+            x = block.spatial(x)  # type: ignore[operator]
+        x = level.upsample(x)
+    return decoder.head(x)
+
+
 def picture_loss(decoded: Tensor, pictures: Tensor) -> Tensor:
     """L1 and squared error of the values, weighed by how much a place stands out, and L1 of the slopes.
 
     Sprites cover a twentieth of a picture: unweighed, the background alone would be learned for a long time.
     """
-    around = F.avg_pool2d(pictures, 15, stride=1, padding=7, count_include_pad=False)
+    around = pictures
+    for kernel, padding in (((15, 1), (7, 0)), ((1, 15), (0, 7))):
+        around = F.avg_pool2d(around, kernel, stride=1, padding=padding, count_include_pad=False)
     contrast = (pictures - around).abs().mean(dim=1, keepdim=True)  # b 1 h w
     weight = 1.0 + contrast / contrast.mean()
     error = decoded - pictures
@@ -103,7 +126,7 @@ def picture_loss(decoded: Tensor, pictures: Tensor) -> Tensor:
 @torch.no_grad()
 def normalise_latents(vae: Autoencoder, seed: int) -> None:
     """Scale latents, inside the weights, so that latent * scale_factor has unit variance. The decode stays the same."""
-    latents = vae.encode(random_pictures(generator_of(seed, 3), 64))
+    latents = vae.encode(random_pictures(generator_of(seed, 3), 64).to(device_of(vae)))
     gain = 1.0 / (vae.config.scale_factor * latents.std())
     parameters = dict(vae.named_parameters())
     for leaf in ("weight", "bias"):

@@ -13,6 +13,7 @@ from svd_core import image
 from svd_core.autoencoder import Autoencoder
 from svd_core.conditioning import MicroConditioning, vector
 
+from .loop import device_of, mixed_precision
 from .scenes import random_motion, random_scene, render
 from .settings import CLIP, NUM_FRAMES, SIZE, NoiseSettings
 
@@ -25,7 +26,7 @@ def random_clip(rng: np.random.Generator) -> tuple[Tensor, float, float]:
     """t 3 h w in [-1, 1], motion bucket, fps."""
     bucket, fps = random_motion(rng)
     frames = render(random_scene(rng), SIZE, NUM_FRAMES, bucket, fps)
-    return 2.0 * rearrange(torch.from_numpy(frames).float(), "t h w c -> t c h w") - 1.0, bucket, fps
+    return _pixels(frames), bucket, fps
 
 
 def random_pictures(rng: np.random.Generator, count: int) -> Tensor:
@@ -34,7 +35,12 @@ def random_pictures(rng: np.random.Generator, count: int) -> Tensor:
         render(random_scene(rng), SIZE, 1, *random_motion(rng), first=rng.uniform(0, NUM_FRAMES - 1))[0]
         for _ in range(count)
     ]
-    return 2.0 * rearrange(torch.from_numpy(np.stack(frames)).float(), "b h w c -> b c h w") - 1.0
+    return _pixels(np.stack(frames))
+
+
+def _pixels(pictures: np.ndarray) -> Tensor:
+    """b h w 3 in [0, 1] to b 3 h w in [-1, 1], contiguous: group norms are slow on a CPU where channels come last."""
+    return rearrange(2.0 * torch.from_numpy(pictures).float() - 1.0, "b h w c -> b c h w").contiguous()
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,9 @@ class ClipBuffer:
         strength = float(np.exp(rng.normal(self.noise.augmentation_mean, self.noise.augmentation_std)))
         noise = torch.from_numpy(rng.standard_normal(frames[0].shape)).float()
         noisy = frames[:1] + strength * noise
-        latents = self.vae.encode(torch.cat([frames, noisy]))
+        device = device_of(self.vae)
+        with mixed_precision(self.vae):
+            latents = self.vae.encode(torch.cat([frames, noisy]).to(device)).float()
         pixels = image.clip_pixels((frames[:1] + 1.0) / 2.0, CLIP.image_size)[0]
         y = vector(MicroConditioning(fps, bucket, strength))
-        return Encoded(latents[:-1] * self.vae.config.scale_factor, latents[-1], pixels, y)
+        return Encoded(latents[:-1] * self.vae.config.scale_factor, latents[-1], pixels.to(device), y.to(device))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -18,13 +18,29 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .muon import Muon
 from .settings import StageSettings
 
-SAVE_SECONDS = 120.0
+SAVE_SECONDS = 60.0
 LOG_EVERY = 20
 WARMUP_STEPS = 100
+MUON_LEAST_SIDE = 16  # of a matrix; the first and last convolutions are narrower
+OPTIMIZER_STATE = ("step", "exp_avg", "exp_avg_sq", "momentum")
 
 Step = Callable[[int], dict[str, Tensor]]
+
+
+def best_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_of(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
+
+
+def mixed_precision(module: nn.Module) -> torch.autocast:
+    """The products of a network in bfloat16, up to twice as fast where there is hardware for it; weights stay fp32."""
+    return torch.autocast(device_of(module).type, torch.bfloat16)
 
 
 class Training:
@@ -34,12 +50,7 @@ class Training:
         self.name, self.settings = name, settings
         self.parameters = dict(parameters)
         self.averages = {key: value.detach().clone() for key, value in self.parameters.items()}
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=settings.learning_rate,
-            betas=(0.9, 0.99),
-            weight_decay=settings.weight_decay,
-        )
+        self.optimizers = list(_optimizers(self.parameters, settings))
         self.step = 0
         self.seconds = 0.0
         self.history: list[dict[str, float]] = []
@@ -71,13 +82,15 @@ class Training:
 
     def advance(self, step: Step, progress: float) -> dict[str, float]:
         warm = min((self.step + 1) / WARMUP_STEPS, 1.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * warm * min(1.0, 3.0 * (1.0 - progress))
         losses = step(self.step)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters.values():
+            parameter.grad = None
         losses["loss"].backward()
         nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.settings.learning_rate * warm * min(1.0, 3.0 * (1.0 - progress))
+            optimizer.step()
         self.step += 1
         decay = min(self.settings.ema_decay, self.step / (self.step + 10))
         with torch.no_grad():
@@ -95,8 +108,8 @@ class Training:
         tensors = {f"average.{key}": value for key, value in self.averages.items()}
         for key, parameter in self.parameters.items():
             tensors[f"parameter.{key}"] = parameter.detach()
-            state = self.optimizer.state.get(parameter, {})
-            tensors |= {f"{name}.{key}": value for name, value in state.items()}
+            for optimizer in self.optimizers:
+                tensors |= {f"{name}.{key}": value for name, value in optimizer.state.get(parameter, {}).items()}
         metadata = {"step": str(self.step), "seconds": str(self.seconds), "history": json.dumps(self.history)}
         beside = path.with_name(path.name + ".part")
         save_file({key: value.contiguous() for key, value in tensors.items()}, beside, metadata)
@@ -107,16 +120,30 @@ class Training:
             return
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata()
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 - not a mapping
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
         self.history = json.loads(metadata["history"])
         with torch.no_grad():
             for key, parameter in self.parameters.items():
                 parameter.copy_(tensors[f"parameter.{key}"])
                 self.averages[key].copy_(tensors[f"average.{key}"])
-                self.optimizer.state[parameter] = {
-                    name: tensors[f"{name}.{key}"] for name in ("step", "exp_avg", "exp_avg_sq")
-                }
+        for optimizer in self.optimizers:
+            held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+            for key, parameter in self.parameters.items():
+                if id(parameter) in held:
+                    names = (name for name in OPTIMIZER_STATE if f"{name}.{key}" in tensors)
+                    state = {name: tensors[f"{name}.{key}"].clone() for name in names}
+                    optimizer.state[parameter] = {n: v if n == "step" else v.to(parameter) for n, v in state.items()}
+
+
+def _optimizers(parameters: Mapping[str, nn.Parameter], settings: StageSettings) -> Iterator[torch.optim.Optimizer]:
+    """Adam; or Muon for the matrices within the network and Adam for its ends, its vectors and its tables."""
+    inner = {key for key, p in parameters.items() if p.ndim >= 2 and min(p.flatten(1).shape) >= MUON_LEAST_SIDE}
+    inner = {key for key in inner if settings.muon and "embedding" not in key}
+    if inner:
+        yield Muon([parameters[key] for key in inner], settings.learning_rate)
+    outer = [parameter for key, parameter in parameters.items() if key not in inner]
+    yield torch.optim.AdamW(outer, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
 
 
 def _mean(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:

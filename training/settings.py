@@ -10,12 +10,12 @@ SIZE = 96  # pixels, square
 NUM_FRAMES = 14
 
 UNET = UNetConfig(
-    model_channels=48,
-    channel_mult=(1, 2, 2),
+    model_channels=32,
+    channel_mult=(1, 2, 3),
     num_res_blocks=1,
-    attention_levels=(True, True, True),
+    attention_levels=(False, True, True),  # at 12x12 it takes most of the time and adds little
     context_dim=64,
-    head_dim=16,
+    head_dim=32,
     norm_groups=8,
 )
 VAE = AutoencoderConfig(channels=16, channel_mult=(1, 2, 2, 4), num_res_blocks=1, norm_groups=8)
@@ -35,12 +35,13 @@ class StageSettings:
     share: float  # of a --minutes budget
     ema_decay: float = 0.999
     weight_decay: float = 0.0
+    muon: bool = False  # see muon.py
 
 
 STAGES = {
-    "autoencoder": StageSettings(steps=8000, batch=6, learning_rate=2e-3, share=0.25, ema_decay=0.995),
+    "autoencoder": StageSettings(steps=7000, batch=6, learning_rate=2e-3, share=0.25, ema_decay=0.995),
     "temporal_decoder": StageSettings(steps=1500, batch=1, learning_rate=1e-3, share=0.1, ema_decay=0.99),
-    "unet": StageSettings(steps=20000, batch=4, learning_rate=6e-4, share=0.65),
+    "unet": StageSettings(steps=20000, batch=8, learning_rate=2e-3, share=0.65, muon=True),
 }
 
 

@@ -14,7 +14,7 @@ from svd_core.clip_vision import ClipVision
 from svd_core.unet import VideoUNet
 
 from .data import ClipBuffer, Encoded
-from .loop import Training
+from .loop import Training, mixed_precision
 from .settings import CLIP, NUM_FRAMES, STAGES, UNET, NoiseSettings
 
 
@@ -27,7 +27,7 @@ class Denoiser(nn.Module):
         self.clip = ClipVision(CLIP)
 
 
-def new_denoiser(seed: int) -> Denoiser:
+def new_denoiser(seed: int, device: torch.device | None = None) -> Denoiser:
     """Random weights; residual branches and the last convolution start at zero."""
     torch.manual_seed(seed)
     networks = Denoiser()
@@ -38,7 +38,7 @@ def new_denoiser(seed: int) -> Denoiser:
             nn.init.zeros_(parameter)
         elif name.endswith(("class_embedding", "position_embedding.weight")):
             nn.init.normal_(parameter, std=0.02)
-    return networks
+    return networks.to(device)
 
 
 def v_target(x0: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
@@ -50,26 +50,32 @@ def v_target(x0: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
 def edm_loss(networks: Denoiser, clips: Encoded, noise: NoiseSettings, generator: torch.Generator) -> Tensor:
     """The mean squared error of v, in which EDM's weight of x0 (1 + 1/sigma²) is already contained."""
     x0 = clips.latents  # b t 4 h w
-    size = len(x0)
-    log_sigma = noise.p_mean + noise.p_std * torch.randn(size, generator=generator)
-    sigma = log_sigma.exp()[:, None, None, None, None]
-    x = x0 + sigma * torch.randn(x0.shape, generator=generator)
+    size, device = len(x0), x0.device
+    sigma = random_sigmas(size, noise, generator).to(device)[:, None, None, None, None]
+    x = x0 + sigma * torch.randn(x0.shape, generator=generator).to(device)
     c = diffusion.scalings(sigma)
 
-    shown = (torch.rand(size, generator=generator) >= noise.dropout).float()
-    context = networks.clip(clips.clip_pixels).image_embeds * shown[:, None]  # b d
+    shown = (torch.rand(size, generator=generator) >= noise.dropout).float().to(device)
     cond = clips.cond_latent * shown[:, None, None, None]
     cond = repeat(cond, "b c h w -> b t c h w", t=NUM_FRAMES)
-
-    v = networks.unet(
-        rearrange(torch.cat([c.c_in * x, cond], dim=2), "b t c h w -> (b t) c h w"),
-        repeat(c.c_noise.flatten(), "b -> (b t)", t=NUM_FRAMES),
-        repeat(context, "b d -> (b t) 1 d", t=NUM_FRAMES),
-        repeat(clips.vector, "b y -> (b t) y", t=NUM_FRAMES),
-        NUM_FRAMES,
-    )
+    with mixed_precision(networks):
+        context = networks.clip(clips.clip_pixels).image_embeds.float() * shown[:, None]  # b d
+        v = networks.unet(
+            rearrange(torch.cat([c.c_in * x, cond], dim=2), "b t c h w -> (b t) c h w"),
+            repeat(c.c_noise.flatten(), "b -> (b t)", t=NUM_FRAMES),
+            repeat(context, "b d -> (b t) 1 d", t=NUM_FRAMES),
+            repeat(clips.vector, "b y -> (b t) y", t=NUM_FRAMES),
+            NUM_FRAMES,
+        )
     target = rearrange(v_target(x0, x, sigma), "b t c h w -> (b t) c h w")
-    return (v - target).square().mean()
+    return (v.float() - target).square().mean()
+
+
+def random_sigmas(count: int, noise: NoiseSettings, generator: torch.Generator) -> Tensor:
+    """Log-normal; each from a slice of its own of the distribution, so that every batch sees high and low noise."""
+    quantiles = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    normal = torch.special.ndtri(quantiles.clamp(1e-4, 1.0 - 1e-4))
+    return (noise.p_mean + noise.p_std * normal).exp()
 
 
 def train_unet(

@@ -61,6 +61,27 @@ def test_guidance_of_one_everywhere_skips_the_unconditional_branch(pipe: SVDPipe
     assert (skipped, len(calls) - skipped) == (2, 4)
 
 
+@pytest.mark.parametrize(("name", "shape"), [("svd_demo", (14, 96, 96, 3)), ("other", (25, 576, 1024, 3))])
+def test_what_is_left_out_is_what_the_checkpoint_was_made_for(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shape: tuple[int, ...]
+) -> None:
+    named = tmp_path / f"{name}.safetensors"
+    named.symlink_to(checkpoint)
+    pipe = SVDPipeline.from_checkpoint(named, device="cpu")
+    # The shapes are what is asked here; at full size the networks themselves would take minutes.
+    monkeypatch.setattr(pipe, "denoise", lambda x, sigma, cond, scale: x)
+    monkeypatch.setattr(pipe, "encode_picture", lambda pixels, *_: pixels[:, :1].expand(-1, 4, -1, -1)[..., ::4, ::4])
+    latents = pipe(PICTURE, num_inference_steps=1, progress=False, output="latent")
+    frames, height, width, _ = shape
+    assert latents.shape == (frames, 4, height // 4, width // 4)
+
+
+def test_latents_decode_to_the_frames(pipe: SVDPipeline) -> None:
+    latents = pipe(PICTURE, **SETTINGS, output="latent")
+    with torch.inference_mode():
+        assert torch.equal(pipe.decode(latents), pipe(PICTURE, **SETTINGS, output="tensor"))
+
+
 def test_every_step_is_reported(pipe: SVDPipeline) -> None:
     steps = []
     pipe(PICTURE, **SETTINGS, callback=lambda step: steps.append((step.index, step.total)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from svd_core.releases import RELEASES, advise, guess_release
+from svd_core.releases import DEMO, DEMO_CHECKPOINT, RELEASES, advise, guess_release
 
 BY_NAME = {release.name: release for release in RELEASES}
 
@@ -61,12 +61,20 @@ def test_decoder_overrules_the_name():
 
 
 def test_registry():
-    assert len({release.name for release in RELEASES}) == len(RELEASES) == 5
+    assert len({release.name for release in RELEASES}) == len(RELEASES) == 6
     for release in RELEASES:
+        if release is DEMO:
+            continue
         assert release.num_frames == (25 if "xt" in release.name else 14)
         assert release.temporal_decoder == ("image_decoder" not in release.name)
         assert release.license == "Stability AI Community License"
         assert (release.width, release.height, release.fps, release.motion_bucket_id) == (1024, 576, 7, 127)
+
+
+def test_the_bundled_model_is_known_by_its_file():
+    assert DEMO_CHECKPOINT.is_file()
+    assert guess_release(DEMO_CHECKPOINT, temporal_decoder=True) is DEMO
+    assert DEMO.license == "Apache-2.0"
 
 
 @pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)

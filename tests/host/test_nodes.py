@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tools.client import JSON, Client
 from tools.host import PACK_NAME, Host
-from tools.workflow import load_api, load_ui, to_api, widget_names
+from tools.workflow import WORKFLOWS, load_api, load_ui, node_of, to_api, widget_names
 
 NODES = {
     "SVD_Loader": ("SVD Loader", ["MODEL", "CLIP_VISION", "VAE"]),
@@ -78,13 +80,15 @@ def test_defaults(object_info: JSON, node_id: str) -> None:
         assert options.get("default", options.get("options", [None])[0]) == default, name
 
 
-def test_the_two_forms_of_the_workflow_agree() -> None:
-    assert to_api(load_ui()) == load_api()
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_the_two_forms_of_the_workflow_agree(name: str) -> None:
+    assert to_api(load_ui(name)) == load_api(name)
 
 
-def test_the_workflow_fits_the_nodes(object_info: JSON) -> None:
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_the_workflow_fits_the_nodes(object_info: JSON, name: str) -> None:
     """Names and their order in the page's form, types of the links, and required inputs."""
-    ui = load_ui()
+    ui = load_ui(name)
     for node in ui["nodes"]:
         if node["type"] not in object_info:
             assert node["type"] == "MarkdownNote"
@@ -110,7 +114,21 @@ def test_seeds_offer_control_after_generate(object_info: JSON) -> None:
         assert inputs_of(object_info[node_id])["seed"][1]["control_after_generate"]
 
 
-def test_the_workflow_is_offered_as_a_template(client: Client) -> None:
-    assert "image_to_video" in client.get("/api/workflow_templates")[PACK_NAME]
-    served = client.get(f"/api/workflow_templates/{PACK_NAME}/image_to_video.json")
-    assert served == load_ui()
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_the_workflow_is_offered_as_a_template(client: Client, name: str) -> None:
+    assert name in client.get("/api/workflow_templates")[PACK_NAME]
+    assert client.get(f"/api/workflow_templates/{PACK_NAME}/{name}.json") == load_ui(name)
+
+
+def test_the_demo_needs_nothing_from_outside(object_info: JSON) -> None:
+    """Its model and picture are on offer in a host whose folders never held them."""
+    prompt = load_api()
+    loader, picture = (prompt[node_of(prompt, kind)]["inputs"] for kind in ("SVD_Loader", "LoadImage"))
+    assert loader["checkpoint"] == inputs_of(object_info["SVD_Loader"])["checkpoint"][1]["options"][0]
+    assert picture["image"] in inputs_of(object_info["LoadImage"])["image"][0]
+
+
+def test_the_bundled_model_is_offered_by_this_loader_alone(object_info: JSON) -> None:
+    for node_id, info in object_info.items():
+        if node_id != "SVD_Loader":
+            assert "svd_demo (bundled)" not in json.dumps(info), node_id

@@ -1,0 +1,1 @@
+"""Side-by-side measurements; results are kept in benchmarks/results."""

@@ -1,0 +1,72 @@
+"""The example workflow as a user opens it, unchanged, in a real host: does the mp4 move as it was asked to?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from graphs import succeeded
+from PIL import Image
+
+from tools.client import Client
+from tools.workflow import DEMO_PICTURE, load_api, node_of, with_inputs
+from training.measure import Track, direction_error, psnr, track
+from training.scenes import EXAMPLE_SEED, positions, render, scene_of
+from training.settings import NUM_FRAMES, SIZE
+
+SCENE = scene_of(EXAMPLE_SEED)
+BUCKETS = (0, 60, 127, 255)
+
+
+def frames_of(path: Path) -> np.ndarray:
+    """t h w 3 in [0, 1]."""
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return np.stack(frames).astype(np.float32) / 255.0
+
+
+@pytest.fixture(scope="module")
+def clips(client: Client, tmp_path_factory: pytest.TempPathFactory) -> dict[int, np.ndarray]:
+    """The frames of the saved video for each motion bucket; 127 is the workflow's own."""
+    folder = tmp_path_factory.mktemp("demo")
+    found = {}
+    for bucket in BUCKETS:
+        prompt = load_api()
+        if bucket != 127:
+            prompt = with_inputs(prompt, SVD_VAEEncodeConditioning={"motion_bucket_id": bucket})
+        (file,) = succeeded(client.run(prompt)).files(node_of(prompt, "SaveVideo"))
+        found[bucket] = frames_of(client.download(file, folder / file["filename"]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def tracks(clips: dict[int, np.ndarray]) -> dict[int, Track]:
+    return {bucket: track(clip, SCENE)[0] for bucket, clip in clips.items()}
+
+
+def test_picture_is_the_first_frame_of_its_scene() -> None:
+    assert len(SCENE.sprites) == 1
+    drawn = (255.0 * render(SCENE, SIZE, 1)[0]).round().astype(np.uint8)
+    assert np.array_equal(np.asarray(Image.open(DEMO_PICTURE)), drawn)
+
+
+def test_video_begins_with_the_picture(clips: dict[int, np.ndarray]) -> None:
+    for clip in clips.values():
+        assert clip.shape == (NUM_FRAMES, SIZE, SIZE, 3)
+        assert psnr(clip[0], render(SCENE, SIZE, 1)[0]) > 22.0  # less than the frames have: H.264 halves the colours
+
+
+def test_sprite_goes_where_it_points(tracks: dict[int, Track]) -> None:
+    for bucket in (60, 127, 255):
+        assert direction_error(tracks[bucket], SCENE.sprites[0]) < 15.0, bucket
+
+
+def test_speed_follows_the_motion_bucket(tracks: dict[int, Track]) -> None:
+    speeds = [tracks[bucket].step for bucket in BUCKETS]
+    assert speeds == sorted(speeds)
+    assert tracks[0].drift < 2.0
+    for bucket in (127, 255):
+        first, second = SIZE * positions(SCENE, 2, bucket, 7.0)[0]
+        assert tracks[bucket].step == pytest.approx(float(np.linalg.norm(second - first)), rel=0.3), bucket
