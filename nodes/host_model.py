@@ -20,6 +20,7 @@ from torch import Tensor
 from ..svd_core.checkpoint import Checkpoint
 from ..svd_core.config import UNetConfig
 from ..svd_core.layers import Layers
+from ..svd_core.storage import FP8
 from ..svd_core.unet import VideoUNet
 from .host import model_management
 from .host_hooks import HostHooks
@@ -161,13 +162,19 @@ def make_model(checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool 
     dtype = dtype or model_management.unet_dtype(
         model_params=parameters, supported_dtypes=supported, weight_dtype=checkpoint.dtype("unet")
     )
-    config.set_inference_dtype(dtype, model_management.unet_manual_cast(dtype, device, supported))
+    compute_dtype = model_management.unet_manual_cast(dtype, device, supported)
+    config.set_inference_dtype(dtype, compute_dtype)
 
     initial = model_management.unet_inital_load_device(parameters, dtype)
     model = config.get_model(None, device=initial)
     patcher_class = comfy.model_patcher.CoreModelPatcher if dynamic else comfy.model_patcher.ModelPatcher
     patcher = patcher_class(model, load_device=device, offload_device=model_management.unet_offload_device())
-    load_part(model.diffusion_model, checkpoint, "unet", dtype, dynamic=patcher.is_dynamic())
+    if dtype == FP8:
+        vectors = compute_dtype or torch.float32
+        load_part(model.diffusion_model, checkpoint, "unet", vectors, patcher.is_dynamic(), matrix_dtype=dtype)
+        model_management.archive_model_dtypes(model.diffusion_model)
+    else:
+        load_part(model.diffusion_model, checkpoint, "unet", dtype, patcher.is_dynamic())
     patcher.cached_patcher_init = (reload_model, (checkpoint, dtype))
     return patcher
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import torch
 
 from ..svd_core.checkpoint import open_checkpoint
+from ..svd_core.storage import FP8
 from .host import CATEGORY, checkpoint_names, checkpoint_path, io
 from .host_clip_vision import SVDClipVision
 from .host_model import make_model
 from .host_vae import SVDVAE
 from .host_weights import open_host_file
 
-WEIGHT_DTYPES = {"auto": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+WEIGHT_DTYPES = {
+    "auto": None,
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "fp8_e4m3fn": FP8,
+}
 NO_COMPANION = "none"
 RELEASE = "svd_release"  # attachment of the MODEL
 
@@ -65,5 +72,7 @@ class SVDLoader(io.ComfyNode):
         opened.require("unet", "vae", "clip")
         dtype = WEIGHT_DTYPES[weight_dtype]
         model = make_model(opened, dtype)
+        if dtype == FP8:  # of the UNet alone: the others are small, and their rounding would show more
+            dtype = None
         model.set_attachments(RELEASE, opened.release)
         return io.NodeOutput(model, SVDClipVision(opened, dtype), SVDVAE(opened, dtype))

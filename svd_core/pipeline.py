@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import conditioning, diffusion, guidance, image, memory, noise, schedules
+from . import conditioning, diffusion, guidance, image, memory, noise, schedules, storage
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint, load_weights, open_checkpoint
 from .checks import check_latents, check_num_frames
@@ -72,22 +72,24 @@ class SVDPipeline:
         companion: str | Path | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        weight_dtype: torch.dtype | None = None,
     ) -> SVDPipeline:
         """Load a single safetensors file or a diffusers folder.
 
         companion: a second checkpoint for what the first lacks, such as VAE and CLIP beside a lone UNet.
         device: "cuda", "mps" or "cpu", by default the first of these there is. dtype: by default fp16 on CUDA, else
-        fp32. Raises SVDError where a file is not what it should be.
+        fp32. weight_dtype: of the UNet's stored matrices, by default dtype; torch.float8_e4m3fn halves the memory of
+        fp16, and its rounding shows (README). Raises SVDError where a file is not what it should be.
         """
         checkpoint = open_checkpoint(path, companion)
         checkpoint.require("unet", "vae", "clip")
         device = torch.device(device or _best_device())
         dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
         meta = Layers(device="meta", dtype=dtype)
-        unet = VideoUNet(checkpoint.unet, meta)
+        unet = VideoUNet(checkpoint.unet, Layers(storage, dtype, "meta") if weight_dtype else meta)  # type: ignore[arg-type]
         vae = Autoencoder(checkpoint.vae, Layers(device="meta"))
         clip = ClipVision(checkpoint.clip, meta)
-        load_weights(unet, checkpoint, "unet", dtype=dtype, device=device)
+        load_weights(unet, checkpoint, "unet", dtype=dtype, device=device, matrix_dtype=weight_dtype)
         load_weights(vae, checkpoint, "vae", dtype=torch.float32, device=device)
         load_weights(clip, checkpoint, "clip", dtype=dtype, device=device)
         vae.decode_in(dtype)

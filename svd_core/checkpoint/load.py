@@ -87,14 +87,16 @@ class Checkpoint:
         dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
         transient: bool = False,
+        matrix_dtype: torch.dtype | None = None,
     ) -> Iterator[tuple[str, Tensor]]:
         """Parameter names and tensors of a part, one at a time, as stored or at the given dtype and device.
 
+        matrix_dtype: of matrices and convolutions, where it is another than that of vectors.
         Tensors that need no conversion are views of the mapped file: keep the file in place while they live.
         transient: the caller copies each tensor and lets go of it before it asks for the next, so that no view keeps
         the mapping.
         """
-        return stream(self.plan(part), self.open_file, dtype, device, transient)
+        return stream(self.plan(part), self.open_file, dtype, device, transient, matrix_dtype)
 
 
 def open_checkpoint(
@@ -135,15 +137,16 @@ def load_weights(
     part: str,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
+    matrix_dtype: torch.dtype | None = None,
 ) -> None:
-    """Gives a network, on the meta device or a real one, the weights of a part.
+    """Gives a network, on the meta device or a real one, the weights of a part. Dtypes are those of `read`.
 
     Raises SVDError, before anything is read, when names or shapes of the two differ.
     """
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     found = {name: entry.shape for name, entry in checkpoint.plan(part).items()}
     check_complete(checkpoint.name, part, wanted, found)
-    for name, tensor in checkpoint.read(part, dtype, device):
+    for name, tensor in checkpoint.read(part, dtype, device, matrix_dtype=matrix_dtype):
         owner, _, leaf = name.rpartition(".")
         setattr(module.get_submodule(owner), leaf, nn.Parameter(tensor, requires_grad=False))
 

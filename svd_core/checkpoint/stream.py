@@ -47,9 +47,11 @@ def stream(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     transient: bool = False,
+    matrix_dtype: torch.dtype | None = None,
 ) -> Iterator[tuple[str, Tensor]]:
     """Every parameter in file order, as stored or at the given dtype and device.
 
+    matrix_dtype: of matrices and convolutions, where it is another than that of vectors.
     transient: the caller copies each tensor and lets go of it before it asks for the next.
 
     A tensor that needs no conversion is a view of the mapped file and costs no memory until it is used. Converting
@@ -64,7 +66,8 @@ def stream(
             if ref.file not in files:
                 files[ref.file] = open_file(ref.file)
         sources = [files[ref.file][ref.name] for ref in entry.sources]
-        tensor = entry.make(sources).to(device=device, dtype=dtype or entry.dtype)
+        wanted = (matrix_dtype if len(entry.shape) > 1 else None) or dtype or entry.dtype
+        tensor = entry.make(sources).to(device=device, dtype=wanted)
         if transient or not _same_memory(tensor, sources[0]):
             touched += sum(ref.nbytes for ref in entry.sources)
         yield name, tensor

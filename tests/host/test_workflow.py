@@ -44,7 +44,7 @@ def test_example_makes_a_video(client: Client, workflow: Prompt, tmp_path: Path)
     assert stream.average_rate == Fraction(9)
 
 
-@pytest.mark.parametrize("weight_dtype", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("weight_dtype", ["fp32", "fp16", "bf16", "fp8_e4m3fn"])
 def test_every_weight_dtype_runs(client: Client, workflow: Prompt, weight_dtype: str) -> None:
     succeeded(client.run(with_inputs(workflow, SVD_Loader={"weight_dtype": weight_dtype})))
 
