@@ -15,12 +15,13 @@ from svd_core.clip_vision import ClipVision
 from svd_core.layers import Layers
 from training import loop
 from training.__main__ import main
-from training.autoencoder import new_autoencoder, normalise_latents, temporal_parameters
+from training.autoencoder import decode_pictures, new_autoencoder, normalise_latents, temporal_parameters
 from training.data import ClipBuffer, generator_of, random_clip, random_pictures
 from training.export import export
 from training.loop import Training
+from training.muon import Muon, orthogonal
 from training.settings import DEMO, NUM_FRAMES, SIZE, NoiseSettings, StageSettings
-from training.unet import edm_loss, new_denoiser, v_target
+from training.unet import edm_loss, new_denoiser, random_sigmas, v_target
 
 
 def test_v_target_is_what_gives_back_x0() -> None:
@@ -36,6 +37,7 @@ def test_temporal_path_starts_as_the_identity() -> None:
     vae = new_autoencoder(0).eval()
     z = torch.randn(3, 4, 12, 12)
     with torch.no_grad():
+        assert torch.allclose(vae.decode(z, num_frames=1), decode_pictures(vae.decoder, z), atol=1e-5)
         assert torch.allclose(vae.decode(z), torch.cat([vae.decode(frame) for frame in z.split(1)]), atol=1e-5)
     assert len(temporal_parameters(vae)) > 0
 
@@ -68,19 +70,51 @@ def test_loss_of_a_fresh_denoiser_is_that_of_answering_zero() -> None:
     assert 0.5 < float(loss) < 2.0
 
 
+def test_sigmas_are_log_normal_and_spread_over_every_batch() -> None:
+    noise, generator = NoiseSettings(), torch.Generator().manual_seed(0)
+    batches = torch.stack([random_sigmas(8, noise, generator).log() for _ in range(500)])
+    assert abs(float(batches.mean()) - noise.p_mean) < 0.05
+    assert abs(float(batches.std()) - noise.p_std) < 0.05
+    assert (batches[:, :4] < noise.p_mean).all() and (batches[:, 4:] > noise.p_mean).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 50), (2, 50, 20), (1, 16, 16)])
+def test_orthogonal_matrices_keep_their_directions(shape: tuple[int, int, int]) -> None:
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    found = orthogonal(matrices)
+    values = torch.linalg.svdvals(found)
+    assert (values > 0.3).all() and (values < 1.3).all()
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    assert torch.allclose((u.mT @ found @ v.mT).diagonal(dim1=1, dim2=2), values.mean(), atol=0.7)
+
+
+def test_muon_finds_a_matrix() -> None:
+    wanted = torch.randn(24, 32, generator=torch.Generator().manual_seed(0))
+    parameter = nn.Parameter(torch.zeros(24, 32))
+    optimizer = Muon([parameter], lr=0.05)
+    for _ in range(300):
+        parameter.grad = parameter.detach() - wanted
+        optimizer.step()
+    assert float((parameter.detach() - wanted).abs().mean()) < 0.1
+
+
 class Line(nn.Module):
+    """Enough for both optimisers: a matrix for Muon, a vector for Adam."""
+
     def __init__(self) -> None:
         super().__init__()
         self.slope = nn.Parameter(torch.zeros(3))
+        self.turn = nn.Parameter(torch.eye(16))
 
     def step(self, index: int) -> dict[str, Tensor]:
-        x = torch.randn(3, generator=torch.Generator().manual_seed(index))
-        return {"loss": ((self.slope - 2.0) * x).square().mean()}
+        x = torch.randn(16, generator=torch.Generator().manual_seed(index))
+        return {"loss": ((self.slope - 2.0) * x[:3]).square().mean() + (self.turn @ x + x).square().mean()}
 
 
 def trained(folder: Path, steps: int, stop_at: int | None = None) -> Training:
     line = Line()
-    training = Training("line", dict(line.named_parameters()), StageSettings(steps, 1, 1e-2, 1.0))
+    training = Training("line", dict(line.named_parameters()), StageSettings(steps, 1, 1e-2, 1.0, muon=True))
+    assert len(training.optimizers) == 2
 
     def step(index: int) -> dict[str, Tensor]:
         if index == stop_at:
@@ -99,8 +133,9 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(tmp_path: Path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         trained(broken, 60, stop_at=37)
     resumed, whole = trained(broken, 60), trained(unbroken, 60)
-    assert torch.equal(resumed.parameters["slope"], whole.parameters["slope"])
-    assert torch.equal(resumed.averages["slope"], whole.averages["slope"])
+    for name in ("slope", "turn"):
+        assert torch.equal(resumed.parameters[name], whole.parameters[name])
+        assert torch.equal(resumed.averages[name], whole.averages[name])
     assert resumed.step == 60
 
 
