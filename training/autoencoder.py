@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -17,7 +18,8 @@ from .settings import NUM_FRAMES, STAGES, VAE
 
 KL_WEIGHT = 1e-6
 LATENT_NOISE = 0.05  # of the latents' standard deviation: neighbours in latent space decode alike
-FLICKER_NOISE = 0.1  # the same, frame by frame, for the temporal decoder to smooth away
+FLICKER_NOISE = 0.25  # at most, of the same: changes over the frames for the temporal decoder to smooth away
+SLOWEST_FLICKER = 0.95  # correlation of one frame's noise with the next one's; sampled latents have about 0.7
 
 
 def new_autoencoder(seed: int, device: torch.device | None = None) -> Autoencoder:
@@ -79,12 +81,11 @@ def train_temporal_decoder(vae: Autoencoder, folder: Path, seed: int, seconds: f
         generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
         with torch.no_grad(), mixed_precision(vae):
             latents = vae.encode(frames).float()
-        strength = FLICKER_NOISE * torch.rand((), generator=generator) * torch.randn(latents.shape, generator=generator)
-        noisy = latents + latents.std() * strength.to(device)
+        noisy = latents + latents.std() * flicker_noise(latents.shape, generator).to(device)
         with mixed_precision(vae):
             decoded = vae.decode(noisy, NUM_FRAMES)
         decoded = decoded.float()
-        flicker = F.l1_loss(decoded.diff(dim=0), frames.diff(dim=0))
+        flicker = F.l1_loss(decoded - decoded.mean(dim=0), frames - frames.mean(dim=0))
         mse = F.mse_loss(decoded.detach(), frames)
         return {
             "loss": picture_loss(decoded, frames) + 2.0 * flicker,
@@ -95,6 +96,17 @@ def train_temporal_decoder(vae: Autoencoder, folder: Path, seed: int, seconds: f
     training.run(step, folder, seconds)
     training.use_averages()
     return training
+
+
+def flicker_noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Noise as sampled latents have it, t c h w: from frame to frame or drifting, of single cells and of whole frames."""
+    strength, whole, memory = torch.rand(3, generator=generator).tolist()
+    noise = torch.randn(shape, generator=generator)
+    noise = noise + whole * torch.randn((*shape[:2], 1, 1), generator=generator)
+    memory *= SLOWEST_FLICKER
+    for before, now in pairwise(noise):
+        now.mul_((1.0 - memory**2) ** 0.5).add_(before, alpha=memory)
+    return FLICKER_NOISE * strength * noise
 
 
 def decode_pictures(decoder: Decoder, z: Tensor) -> Tensor:

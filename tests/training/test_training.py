@@ -15,7 +15,7 @@ from svd_core.clip_vision import ClipVision
 from svd_core.layers import Layers
 from training import loop
 from training.__main__ import main
-from training.autoencoder import decode_pictures, new_autoencoder, normalise_latents, temporal_parameters
+from training.autoencoder import decode_pictures, flicker_noise, new_autoencoder, normalise_latents, temporal_parameters
 from training.data import ClipBuffer, generator_of, random_clip, random_pictures
 from training.export import export
 from training.loop import Training
@@ -40,6 +40,14 @@ def test_temporal_path_starts_as_the_identity() -> None:
         assert torch.allclose(vae.decode(z, num_frames=1), decode_pictures(vae.decoder, z), atol=1e-5)
         assert torch.allclose(vae.decode(z), torch.cat([vae.decode(frame) for frame in z.split(1)]), atol=1e-5)
     assert len(temporal_parameters(vae)) > 0
+
+
+def test_flicker_noise_drifts_or_jumps_and_stays_bounded() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([flicker_noise(torch.Size((14, 4, 12, 12)), generator) for _ in range(100)])
+    assert 0.05 < float(drawn.std()) < 0.25
+    steps = drawn.diff(dim=1).std(dim=(1, 2, 3, 4)) / drawn.std(dim=(1, 2, 3, 4))
+    assert float(steps.min()) < 0.6 and float(steps.max()) > 1.3  # white noise steps by 1.4 of its spread
 
 
 def test_normalised_latents_have_unit_variance_and_decode_the_same() -> None:
