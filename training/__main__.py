@@ -39,6 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
         options.run(options)
     except SVDError as error:
         raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit("Stopped. The same command goes on from the last saved state.") from None
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

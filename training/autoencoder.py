@@ -99,7 +99,7 @@ def train_temporal_decoder(vae: Autoencoder, folder: Path, seed: int, seconds: f
 
 
 def flicker_noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Noise as sampled latents have it, t c h w: from frame to frame or drifting, of single cells and of whole frames."""
+    """Noise as sampled latents have it, t c h w: it jumps or drifts, in single cells and in whole frames."""
     strength, whole, memory = torch.rand(3, generator=generator).tolist()
     noise = torch.randn(shape, generator=generator)
     noise = noise + whole * torch.randn((*shape[:2], 1, 1), generator=generator)

@@ -18,6 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from svd_core.errors import SVDError
+
 from .muon import Muon
 from .settings import StageSettings
 
@@ -121,6 +123,7 @@ class Training:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata()
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        self._check(path, tensors)
         self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
         self.history = json.loads(metadata["history"])
         with torch.no_grad():
@@ -134,6 +137,11 @@ class Training:
                     names = (name for name in OPTIMIZER_STATE if f"{name}.{key}" in tensors)
                     state = {name: tensors[f"{name}.{key}"].clone() for name in names}
                     optimizer.state[parameter] = {n: v if n == "step" else v.to(parameter) for n, v in state.items()}
+
+    def _check(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+        stored = {key: tensor.shape for key, tensor in tensors.items() if key.startswith("parameter.")}
+        if stored != {f"parameter.{key}": parameter.shape for key, parameter in self.parameters.items()}:
+            raise SVDError(f"{path.name} is the state of another network; train in another folder, or remove it.")
 
 
 def _optimizers(parameters: Mapping[str, nn.Parameter], settings: StageSettings) -> Iterator[torch.optim.Optimizer]:

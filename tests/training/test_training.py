@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from svd_core import diffusion
+from svd_core import SVDError, diffusion
 from svd_core.checkpoint import load_weights, open_checkpoint
 from svd_core.clip_vision import ClipVision
 from svd_core.layers import Layers
@@ -145,6 +145,13 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(tmp_path: Path, monkeypat
         assert torch.equal(resumed.parameters[name], whole.parameters[name])
         assert torch.equal(resumed.averages[name], whole.averages[name])
     assert resumed.step == 60
+
+
+def test_the_state_of_another_network_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path, 5)
+    other = Training("line", {"slope": nn.Parameter(torch.zeros(4))}, StageSettings(5, 1, 1e-2, 1.0))
+    with pytest.raises(SVDError, match="another network"):
+        other.load(tmp_path / "line.state.safetensors")
 
 
 def test_an_interrupted_save_leaves_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
