@@ -52,6 +52,7 @@ class VideoResBlock(ResBlock):
 
     def __init__(self, layers: Layers, c_in: int, c_out: int, emb_dim: int, groups: int, eps: float) -> None:
         super().__init__(layers, c_in, c_out, emb_dim, groups, eps)
+        self.channels = c_out
         self.time_stack = TemporalResBlock(layers, c_out, emb_dim, groups, eps)
         self.time_mixer = AlphaBlender()
 
@@ -59,12 +60,16 @@ class VideoResBlock(ResBlock):
         self, x: Tensor, emb: Tensor, num_frames: int, image_only: Tensor | None = None
     ) -> Tensor:
         """x: (b t) c h w; emb: (b t) d; image_only: (b t) or None."""
-        spatial = super().forward(x, emb)
+        spatial = self.spatial(x, emb)
         height = spatial.shape[2]
         clip = rearrange(spatial, "(b t) c h w -> b c t (h w)", t=num_frames)
         temporal = self.time_stack(clip, emb, num_frames)
         temporal = rearrange(temporal, "b c t (h w) -> (b t) c h w", h=height)
         return self.time_mixer(spatial, temporal, image_only)
+
+    def spatial(self, x: Tensor, emb: Tensor) -> Tensor:
+        """The half within each frame. x: bt c h w; emb: bt d."""
+        return super().forward(x, emb)
 
 
 class Downsample(nn.Module):
