@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -45,6 +47,12 @@ class TemporalResBlock(nn.Module):
         """x: b c t n; emb: (b t) d."""
         shift = rearrange(self.emb_layers(emb), "(b t) c -> b c t 1", t=num_frames)
         return x + self.out_layers(self.in_layers(x) + shift)
+
+    def norms_and_convs(self) -> tuple[tuple[nn.GroupNorm, nn.Module], tuple[nn.GroupNorm, nn.Module]]:
+        """What takes the moments of the clip, and what follows, in order."""
+        norm1, _, conv1 = self.in_layers
+        norm2, _, _, conv2 = self.out_layers
+        return (cast(nn.GroupNorm, norm1), conv1), (cast(nn.GroupNorm, norm2), conv2)
 
 
 class VideoResBlock(ResBlock):

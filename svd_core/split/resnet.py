@@ -38,7 +38,8 @@ def run_resnet(block: VideoResBlock, source: Source, conditions: Conditions, spl
 
 def _spatial_half(block: VideoResBlock, source: Source, emb: Tensor, frames_at_once: int) -> tuple[Tensor, Moments]:
     """The spatial half of every frame, and each frame's moments for the first temporal norm."""
-    moments = Moments(block.time_stack.in_layers[0].num_groups)
+    (norm, _), _ = block.time_stack.norms_and_convs()
+    moments = Moments(norm.num_groups)
     whole = torch.empty(0)
     for rows in pieces(len(source), frames_at_once):
         some = block.spatial(source.frames(rows), emb[rows])
@@ -60,19 +61,21 @@ class _TemporalHalf:
 
     def add_to(self, clip: Tensor, moments: tuple[Tensor, Tensor]) -> None:
         """clip += weight · (the block of clip, without its residual), in place. clip: t c n, and its moments."""
-        hidden, moments = self._convolved(clip, moments)
-        norm, *_, conv = self.stack.out_layers
+        _, (norm, conv) = self.stack.norms_and_convs()
+        hidden, moments = self._convolved(clip, moments, norm.num_groups)
         normalise = ClipNorm(norm, moments, hidden, self.hooks)
         for some in self._pieces(clip):
             x = conv(normalise.activated(_over_frames(hidden, some)))  # 1 c t n
             clip[..., some].addcmul_(rearrange(x, "1 c t n -> t c n"), self.weight)
             del x  # or it stays while the next is made
 
-    def _convolved(self, clip: Tensor, moments: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """What the second norm reads, t c n, and its moments."""
-        norm, _, conv = self.stack.in_layers
+    def _convolved(
+        self, clip: Tensor, moments: tuple[Tensor, Tensor], groups: int
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """What the second norm reads, t c n, and the moments of its groups."""
+        (norm, conv), _ = self.stack.norms_and_convs()
         normalise = ClipNorm(norm, moments, clip, self.hooks)
-        hidden, hidden_moments = torch.empty_like(clip), Moments(self.stack.out_layers[0].num_groups)
+        hidden, hidden_moments = torch.empty_like(clip), Moments(groups)
         for some in self._pieces(clip):
             x = conv(normalise.activated(_over_frames(clip, some))).add_(self.shift)  # 1 c t n
             hidden[..., some] = rearrange(x, "1 c t n -> t c n")

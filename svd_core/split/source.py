@@ -29,7 +29,8 @@ class Source:
         """Height and width of what is read."""
         if self.upsample is not None:
             return self.upsample[1]
-        return self._held().shape[-2:]
+        height, width = self._held().shape[-2:]
+        return height, width
 
     def frames(self, rows: slice) -> Tensor:
         h = self._held()[rows]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -21,7 +24,11 @@ def run_transformer(layer: SpatialVideoTransformer, x: Tensor, conditions: Condi
     position = layer.frame_positions(c.num_frames, x)  # t 1 c
     tokens = _tokens(layer, x, split.frames)  # (b t) n c
     weight = layer.time_mixer.temporal_weight(tokens, c.image_only).expand(len(tokens), 1, 1)
-    for index, (spatial, temporal) in enumerate(zip(layer.transformer_blocks, layer.time_stack, strict=True)):
+    pairs = cast(
+        Iterable[tuple[TransformerBlock, TransformerBlock]],
+        zip(layer.transformer_blocks, layer.time_stack, strict=True),
+    )
+    for index, (spatial, temporal) in enumerate(pairs):
         hooks.before_transformer_block(index)
         for rows in pieces(len(tokens), split.frames):
             _run_block(spatial, tokens[rows], c.context[rows], hooks, split.tokens)

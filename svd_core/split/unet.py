@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from ..resnet import Upsample, VideoResBlock
@@ -47,7 +48,8 @@ class _Walk:
             source = self._run_block(block, source, skips[-1].shape[-2:] if skips else None)
         return self._head(self._whole(source), x)
 
-    def _run_block(self, block: nn.Module, source: Source, size: tuple[int, int] | None = None) -> Source:
+    def _run_block(self, block: nn.Module, source: Source, size: torch.Size | None = None) -> Source:
+        """size: of the skip connection to come, where there is one."""
         for layer in block.children():
             if isinstance(layer, VideoResBlock):
                 split = self._split_at(layer.channels, source)
@@ -55,8 +57,8 @@ class _Walk:
             elif isinstance(layer, SpatialVideoTransformer):
                 split = self._split_at(layer.channels, source)
                 source = Source(run_transformer(layer, self._whole(source), self.conditions, split))
-            elif isinstance(layer, Upsample):
-                source.upsample = layer, size
+            elif isinstance(layer, Upsample) and size is not None:
+                source.upsample = layer, (size[0], size[1])
             else:
                 source = Source(layer(self._whole(source)))
         return source
