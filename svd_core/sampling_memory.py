@@ -124,17 +124,19 @@ class SamplingMemory:
         is_oom: Callable[[Exception], bool] = is_out_of_memory,
         release: Callable[[], None] = release_cached_memory,
         limit: int | None = None,
+        log_level: int = logging.INFO,
     ) -> None:
         """free: bytes for activations right now. limit: see `plan_sampling`. is_oom, release: a host has its own."""
-        self.choice, self.free, self.limit = choice, free, limit
+        self.choice, self.free, self.limit, self.log_level = choice, free, limit, log_level
         self.is_oom, self.release = is_oom, release
         self.plans: dict[tuple[UNetConfig, UNetCall], SamplingPlan] = {}
+        self.said: set[str] = set()
 
     def plan(self, config: UNetConfig, call: UNetCall) -> SamplingPlan:
         """The plan for a shape. Raises SVDError where it cannot fit."""
         if (config, call) not in self.plans:
             plan = self.plans[config, call] = plan_sampling(config, call, self.free(), self.choice, self.limit)
-            logger.info("sampling: %s", plan)
+            self.say_once(f"sampling: {plan}")
         return self.plans[config, call]
 
     def run(self, config: UNetConfig, call: UNetCall, evaluate: Callable[[Split | None], Tensor]) -> Tensor:
@@ -145,6 +147,12 @@ class SamplingMemory:
             plan = self.plans[config, call] = plan.smaller()
             logger.warning("Memory ran out; going on with %s. The result is the same.", plan)
         return result
+
+    def say_once(self, line: str) -> None:
+        """Log a line, unless the run has said it before."""
+        if line not in self.said:
+            self.said.add(line)
+            logger.log(self.log_level, line)
 
     def _attempt(self, plan: SamplingPlan, evaluate: Callable[[Split | None], Tensor]) -> Tensor | None:
         """None where memory ran out: by then the error, which holds the tensors of its frames, is gone."""
