@@ -91,8 +91,8 @@ class HostUNet(VideoUNet):
                 memory.say_once("Attention patches see the whole clip, which takes more memory than planned.")
             return v
 
-        if torch.compiler.is_compiling():
-            return evaluate(None)  # what is free right now must not become part of a compiled network
+        if torch.compiler.is_compiling() or torch.is_grad_enabled():
+            return evaluate(None)  # what is free now must not be compiled in; gradients need every activation anyway
         height, width = x.shape[-2:]
         call = UNetCall(height, width, num_frames, x.dtype, max(1, len(x) // num_frames), context.shape[1])
         memory = memory_of(transformer_options, x.device)

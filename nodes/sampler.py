@@ -105,9 +105,8 @@ class SVDSampler(io.ComfyNode):
                     default="automatic",
                     optional=True,
                     advanced=True,
-                    tooltip="How much of the clip is worked on at once; the result is the same. automatic splits only "
-                    "what does not fit, fastest nothing, smallest needs the least (1 GB beside the weights for 25 "
-                    "frames of 1024x576).",
+                    tooltip="What is split to save memory: automatic only what would not fit, fastest nothing, "
+                    "smallest all that pays. The clip is the same.",
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="The clip's latents, one for each frame, for Temporal VAE Decode.")],

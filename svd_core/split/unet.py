@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..unet import VideoUNet
 
 
+@torch.no_grad()
 def run_split(unet: VideoUNet, x: Tensor, conditions: Conditions, split: Split) -> Tensor:
     """`unet` of x, (b t) 8 h w, equal up to the order of summation. Returns (b t) 4 h w."""
     return _Walk(unet, conditions, split, x.shape[-2] * x.shape[-1]).run(x)

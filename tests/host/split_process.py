@@ -29,12 +29,14 @@ def main(comfyui: str, checkpoint: str) -> None:
 
     torch.manual_seed(0)
     opened = open_checkpoint(checkpoint)
+    trained = gradients(_Network(make_model(opened, None), opened.unet.context_dim))
     with torch.inference_mode():
         model = make_model(opened, None)
         network = _Network(model, opened.unet.context_dim)
         report = {f"split, {name}": network.split_error(options) for name, options in patches().items()}
         report["split, control"] = network.split_error({}, control)
         report |= out_of_memory(network) | patched_norms(model, network) | sampled(model, opened.unet.context_dim)
+    report |= trained
     report["memory required"] = [model.model.memory_required([frames, 4, 72, 128]) for frames in (14, 25, 50)]
     print(json.dumps(report))
 
@@ -112,6 +114,13 @@ def out_of_memory(network: _Network) -> dict[str, float]:
     disturbed = network.run("fastest", control=control())
     handle.remove()
     return {"out of memory": relative_error(disturbed, undisturbed), "attempts": len(calls)}
+
+
+def gradients(network: _Network) -> dict[str, bool]:
+    """Training in the host runs the same network, and a split would stand in its way."""
+    network.x.requires_grad_()
+    network.run("smallest").square().sum().backward()
+    return {"gradients": network.x.grad is not None and bool(network.x.grad.any())}
 
 
 def patched_norms(model: Any, network: _Network) -> dict[str, float]:

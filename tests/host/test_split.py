@@ -48,6 +48,10 @@ def test_memory_choice_of_the_sampler_leaves_the_clip_as_it_is(report: dict[str,
     assert report["options untouched"]
 
 
+def test_gradients_are_not_split_away(report: dict[str, Any]) -> None:
+    assert report["gradients"]
+
+
 def test_memory_the_host_is_asked_for_grows_with_the_frames(report: dict[str, Any]) -> None:
     figures = report["memory required"]
     assert figures == sorted(figures) and figures[0] > 0
