@@ -13,7 +13,7 @@ from ..svd_core.errors import SVDError
 from ..svd_core.guidance import GUIDANCE_KINDS, guidance_scale
 from ..svd_core.releases import advise
 from ..svd_core.samplers import SAMPLERS
-from ..svd_core.sampling_memory import MEMORY_CHOICES
+from ..svd_core.sampling_plan import MEMORY_CHOICES
 from .host import CATEGORY, io
 from .host_model import is_video_model
 from .host_sampling import sample_clip

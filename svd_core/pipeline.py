@@ -28,7 +28,8 @@ from .errors import SVDError
 from .layers import Layers
 from .releases import UNKNOWN, advise
 from .samplers import SAMPLERS, Callback, StepInfo
-from .sampling_memory import MemoryChoice, SamplingMemory, free_for_activations
+from .sampling_memory import SamplingMemory, free_for_activations
+from .sampling_plan import MemoryChoice
 from .unet import VideoUNet
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from svd_core import SVDError, SVDPipeline, memory
 from svd_core.config import AutoencoderConfig
-from svd_core.sampling_memory import MemoryChoice
+from svd_core.sampling_plan import MemoryChoice
 from tools.random_checkpoint import tiny_config, write_checkpoint
 
 from .test_networks import relative

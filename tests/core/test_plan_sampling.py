@@ -20,7 +20,8 @@ from svd_core.config import ClipVisionConfig, UNetConfig
 from svd_core.errors import SVDError
 from svd_core.hooks import UNetHooks
 from svd_core.layers import Layers
-from svd_core.sampling_memory import SamplingMemory, is_out_of_memory, plan_sampling
+from svd_core.sampling_memory import SamplingMemory, is_out_of_memory
+from svd_core.sampling_plan import plan_sampling
 from svd_core.split import Split
 from svd_core.unet import VideoUNet
 
@@ -143,6 +144,11 @@ def test_automatic_takes_the_least_split_that_fits() -> None:
     assert all(plan.peak <= (plan.free or 0) for plan in plans)
 
 
+def test_smallest_goes_on_where_even_that_would_not_fit() -> None:
+    roomy, tight = (plan_sampling(FULL, FULL_SIZE, free, "smallest") for free in (None, 850_000_000))
+    assert tight.peak < roomy.peak and tight.peak <= 850_000_000
+
+
 def test_splits_need_less_and_less() -> None:
     plan = plan_sampling(FULL, FULL_SIZE, None)
     peaks = [plan.peak]
@@ -221,6 +227,12 @@ def test_running_out_repeats_the_call_with_the_next_smaller_split(caplog: pytest
     assert evaluate.splits == [first, first, second, third, third]  # and what was learned is kept
     assert len(released) == 2
     assert sum("Memory ran out" in line for line in caplog.messages) == 2
+
+
+def test_what_is_logged_after_running_out_claims_no_free_memory(caplog: pytest.LogCaptureFixture) -> None:
+    SamplingMemory("fastest", lambda: 8_000_000_000).run(FULL, FULL_SIZE, Short({1}))
+    (line,) = (line for line in caplog.messages if "ran out" in line)
+    assert " free" not in line
 
 
 def test_running_out_of_splits_raises_what_happened() -> None:
