@@ -91,6 +91,16 @@ def test_planned_peak_at_full_size(choice: str) -> None:
     assert plan.peak == pytest.approx(counted(FULL, FULL_SIZE, plan.split), rel=0.1)
 
 
+@pytest.mark.parametrize("split", [None, Split(2, 150, 250)], ids=str)
+def test_planned_peak_holds_for_tensors_that_exist(split: Split | None) -> None:
+    """With the attention that the CPU has, not the stand-in for it."""
+    config, call = UNetConfig(model_channels=64, num_res_blocks=1, head_dim=32), UNetCall(16, 24, 5, torch.float32)
+    unet = VideoUNet(config)
+    x, context, y = torch.randn(5, 8, 16, 24), torch.randn(5, 1, 1024), torch.randn(5, 768)
+    peak = peak_bytes(lambda: unet(x.clone(), torch.zeros(5), context, y, 5, split=split))
+    assert unet_bytes(config, call, split) == pytest.approx(peak, rel=0.1)
+
+
 def test_planned_peak_of_another_layout() -> None:
     config = UNetConfig(channel_mult=(1, 3), attention_levels=(False, True), num_res_blocks=1, context_dim=768)
     call = UNetCall(16, 24, 5, torch.float16)
