@@ -11,13 +11,16 @@ from typing import Any
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.ldm.modules.diffusionmodules.openaimodel import apply_control
-from torch import Tensor
+from comfy.ops import cast_bias_weight
+from torch import Tensor, nn
 
 from ..svd_core.attention import MAX_ATTENTION_ROWS, CrossAttention
 from ..svd_core.hooks import BlockKind, UNetHooks
 
 # The host's own SVD asks for this where its attention does not choose the precision itself.
 ATTENTION_PRECISION = torch.float32
+
+ATTENTION_PATCHES = ("attn1_patch", "attn1_output_patch", "middle_patch", "attn2_patch", "attn2_output_patch")
 
 
 class HostHooks(UNetHooks):
@@ -31,6 +34,7 @@ class HostHooks(UNetHooks):
         self.control = control
         self.model_channels = model_channels
         self.call = call
+        self.kept_whole = False  # whether a patch has kept a transformer from being split
         self.patches: dict[str, list[Callable[..., Any]]] = options.get("patches", {})
         self.replacements: dict[str, dict[tuple[Any, ...], Callable[..., Tensor]]] = options.get("patches_replace", {})
         options["original_shape"] = list(call["x"].shape)
@@ -74,6 +78,9 @@ class HostHooks(UNetHooks):
             h, skip = patch(h, skip, self.options)
         return h, skip
 
+    def watches_output_block(self) -> bool:
+        return bool(self.patches.get("output_block_patch") or (self.control or {}).get("output"))
+
     def before_transformer(self, x: Tensor) -> None:
         self.options["activations_shape"] = list(x.shape)
 
@@ -91,10 +98,22 @@ class HostHooks(UNetHooks):
             x = patch(x, self._extra(None))
         return x
 
+    def watches_transformer(self) -> bool:
+        """Patches count rows and positions: they get whole activations."""
+        block = self.options["block"]
+        replaced = any(key[:2] == block for name in ("attn1", "attn2") for key in self.replacements.get(name, {}))
+        watches = replaced or any(self.patches.get(name) for name in ATTENTION_PATCHES)
+        self.kept_whole |= watches
+        return watches
+
     def watches_cross_attention(self) -> bool:
         return bool(
             self.patches.get("attn2_patch") or self.patches.get("attn2_output_patch") or self.replacements.get("attn2")
         )
+
+    def norm_parameters(self, norm: nn.GroupNorm, like: Tensor) -> tuple[Tensor, Tensor]:
+        """With what the host has put on them: they may lie elsewhere, or be patched as they are cast."""
+        return cast_bias_weight(norm, like)
 
     def cross_attention(self, attn: CrossAttention, x: Tensor, context: Tensor) -> Tensor:
         return self._patched("attn2", attn, x, context)

@@ -17,13 +17,17 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import Timestep
 from torch import Tensor
 
+from ..svd_core.activations import UNetCall
 from ..svd_core.checkpoint import Checkpoint
 from ..svd_core.config import UNetConfig
 from ..svd_core.layers import Layers
+from ..svd_core.sampling_memory import SamplingMemory
+from ..svd_core.split import Split
 from ..svd_core.storage import FP8
 from ..svd_core.unet import VideoUNet
 from .host import model_management
 from .host_hooks import HostHooks
+from .host_memory import activation_bytes, memory_of
 from .host_weights import load_part, num_parameters
 
 
@@ -73,18 +77,27 @@ class HostUNet(VideoUNet):
         image_only_indicator: Tensor | None = None,
         **_: Any,
     ) -> Tensor:
-        call = {"x": x, "context": context, "y": y, "timesteps": timesteps}
-        hooks = HostHooks(transformer_options, control, self.config.model_channels, call)
-        return super().forward(
-            x,
-            timesteps,
-            context,
-            y,
-            num_video_frames or len(x),
-            time_context=time_context,
-            image_only=None if image_only_indicator is None else image_only_indicator.flatten(),
-            hooks=hooks,
-        )
+        num_frames = num_video_frames or len(x)
+        image_only = None if image_only_indicator is None else image_only_indicator.flatten()
+
+        def evaluate(split: Split | None, memory: SamplingMemory | None = None) -> Tensor:
+            # An evaluation uses up the residuals of control networks, and it may be repeated.
+            residuals = None if control is None else {name: list(some) for name, some in control.items()}
+            passed = {"x": x, "context": context, "y": y, "timesteps": timesteps}
+            hooks = HostHooks(transformer_options, residuals, self.config.model_channels, passed)
+            arguments = (x, timesteps, context, y, num_frames)
+            rest = {"time_context": time_context, "image_only": image_only}
+            v = VideoUNet.forward(self, *arguments, **rest, hooks=hooks, split=split)
+            if memory is not None and split is not None and hooks.kept_whole:
+                memory.say_once("Attention patches see the whole clip, which takes more memory than planned.")
+            return v
+
+        if torch.compiler.is_compiling() or torch.is_grad_enabled():
+            return evaluate(None)  # what is free now must not be compiled in; gradients need every activation anyway
+        height, width = x.shape[-2:]
+        call = UNetCall(height, width, num_frames, x.dtype, max(1, len(x) // num_frames), context.shape[1])
+        memory = memory_of(transformer_options, x.device)
+        return memory.run(self.config, call, lambda split: evaluate(split, memory))
 
 
 class SVDModel(comfy.model_base.SVD_img2vid):
@@ -99,6 +112,10 @@ class SVDModel(comfy.model_base.SVD_img2vid):
             unet_model=HostUNet,
         )
         self.embedder = Timestep(256)
+
+    def memory_required(self, input_shape: Any, cond_shapes: Any = None) -> float:
+        """Bytes of activations of one evaluation; both guidance branches count in input_shape, (b t) 4 h w."""
+        return activation_bytes(self.diffusion_model.config, input_shape, self.get_dtype_inference())
 
     def resize_cond_for_context_window(
         self, cond_key: str, cond_value: Any, window: Any, x_in: Tensor, device: Any, retain_index_list: Any = ()

@@ -17,17 +17,21 @@ from ..svd_core import guidance, noise
 from ..svd_core.preview import contact_sheet
 from ..svd_core.samplers import SAMPLERS, StepInfo
 from .host import ProgressBar, model_management
+from .host_memory import MEMORY, host_memory
 
 logger = logging.getLogger(__name__)
 
 
 class PerFrameGuider(comfy.samplers.CFGGuider):
-    """The host's guider with a guidance scale for every frame."""
+    """The host's guider with a guidance scale for every frame, and a memory choice."""
 
     def set_scale(self, scale: Tensor) -> None:
         """scale: t."""
         self.scale = scale
         self.set_cfg(float(scale.max()))
+
+    def set_memory(self, choice: str) -> None:
+        self.memory = host_memory(choice, self.model_patcher.load_device)
 
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
@@ -35,6 +39,7 @@ class PerFrameGuider(comfy.samplers.CFGGuider):
         """The guided x0, t 4 h w. The unconditional branch is left out only where no frame needs it."""
         options = dict(model_options or {})
         options["sampler_cfg_function"] = self._guide
+        options["transformer_options"] = {**options.get("transformer_options", {}), MEMORY: self.memory}
         if guidance.needs_uncond(self.scale):
             options["disable_cfg1_optimization"] = True
         return comfy.samplers.sampling_function(
@@ -87,13 +92,18 @@ def sample_clip(
     sampler: str,
     sigmas: Tensor,
     scale: Tensor,
+    memory: str,
 ) -> Tensor:
-    """Sample one clip. latent["samples"]: t 4 h w, unscaled; scale: t. Returns t 4 h w on the compute device."""
+    """Sample one clip, and return it on the compute device, t 4 h w.
+
+    latent["samples"]: t 4 h w, unscaled; scale: t; memory: one of MEMORY_CHOICES.
+    """
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     initial = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     guider = PerFrameGuider(model)
     guider.set_conds(positive, negative)
     guider.set_scale(scale)
+    guider.set_memory(memory)
     if "sampler_cfg_function" in model.model_options:
         logger.warning("SVD Sampler uses its own guidance; the guidance node before it has no effect.")
     return guider.sample(

@@ -13,6 +13,7 @@ from ..svd_core.errors import SVDError
 from ..svd_core.guidance import GUIDANCE_KINDS, guidance_scale
 from ..svd_core.releases import advise
 from ..svd_core.samplers import SAMPLERS
+from ..svd_core.sampling_plan import MEMORY_CHOICES
 from .host import CATEGORY, io
 from .host_model import is_video_model
 from .host_sampling import sample_clip
@@ -98,6 +99,15 @@ class SVDSampler(io.ComfyNode):
                     tooltip="1 starts from pure noise. Lower starts from latent_image (an encoded clip) and changes "
                     "less of it.",
                 ),
+                io.Combo.Input(
+                    "memory",
+                    options=list(MEMORY_CHOICES),
+                    default="automatic",
+                    optional=True,
+                    advanced=True,
+                    tooltip="What is split to save memory: automatic only what would not fit, fastest nothing, "
+                    "smallest all that pays. The clip is the same.",
+                ),
             ],
             outputs=[io.Latent.Output(tooltip="The clip's latents, one for each frame, for Temporal VAE Decode.")],
         )
@@ -117,6 +127,7 @@ class SVDSampler(io.ComfyNode):
         sampler: str,
         schedule: str,
         denoise: float,
+        memory: str = "automatic",
     ) -> io.NodeOutput:
         samples = latent_image["samples"]
         check_model(model)
@@ -129,7 +140,7 @@ class SVDSampler(io.ComfyNode):
         levels = model.get_model_object("model_sampling")
         sigmas = schedules.sigmas(schedule, steps, denoise, float(levels.sigma_min), float(levels.sigma_max))
         scale = guidance_scale(guidance, min_cfg, max_cfg, len(samples))
-        clip = sample_clip(model, positive, negative, latent_image, seed, sampler, sigmas, scale)
+        clip = sample_clip(model, positive, negative, latent_image, seed, sampler, sigmas, scale, memory)
         return io.NodeOutput({**latent_image, "samples": clip})
 
 

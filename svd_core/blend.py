@@ -20,8 +20,12 @@ class AlphaBlender(nn.Module):
 
     def forward(self, spatial: Tensor, temporal: Tensor, image_only: Tensor | None = None) -> Tensor:
         """spatial, temporal: (b t) ...; image_only: (b t), nonzero where a frame is a lone image."""
-        alpha = blend_weight(self.mix_factor, spatial)
+        return spatial + self.temporal_weight(spatial, image_only) * (temporal - spatial)
+
+    def temporal_weight(self, like: Tensor, image_only: Tensor | None = None) -> Tensor:
+        """1 - α, in the type of `like`: one weight, or one for each of its rows, shaped to be multiplied with it."""
+        alpha = blend_weight(self.mix_factor, like)
         if image_only is not None:
             alpha = torch.where(image_only.to(alpha.device) != 0, torch.ones_like(alpha), alpha)
-            alpha = alpha.reshape(-1, *[1] * (spatial.ndim - 1))
-        return spatial + (1.0 - alpha).to(spatial.dtype) * (temporal - spatial)
+            alpha = alpha.reshape(-1, *[1] * (like.ndim - 1))
+        return (1.0 - alpha).to(like.dtype)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .attention import CrossAttention, scaled_dot_product_attention
 
@@ -39,6 +39,10 @@ class UNetHooks:
         """Before h and its skip connection are joined."""
         return h, skip
 
+    def watches_output_block(self) -> bool:
+        """True when `before_output_block` must see the joined clip, so that it may not be joined in pieces."""
+        return self._overrides("before_output_block")
+
     def before_transformer(self, x: Tensor) -> None:
         """x: (b t) c h w."""
 
@@ -55,6 +59,13 @@ class UNetHooks:
         """x: n l c, residual added."""
         return x
 
+    def watches_transformer(self) -> bool:
+        """True when the hooks inside the coming transformer must see all of the clip at once, not a part of it.
+
+        `attention` does not count: rows of attention never depend on each other.
+        """
+        return self._overrides("self_attention", "after_self_attention", "cross_attention")
+
     def watches_cross_attention(self) -> bool:
         """True when `cross_attention` must see every call, so that its one-token shortcut may not be taken."""
         return False
@@ -62,3 +73,10 @@ class UNetHooks:
     def cross_attention(self, attn: CrossAttention, x: Tensor, context: Tensor) -> Tensor:
         """x: n l c, normalised; context: n m k. Returns the attention's output, without the residual."""
         return attn(x, context, attention=self.attention)
+
+    def norm_parameters(self, norm: nn.GroupNorm, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight and bias of a norm that is computed outside its module, on the device of `like`."""
+        return norm.weight.to(like.device), norm.bias.to(like.device)
+
+    def _overrides(self, *names: str) -> bool:
+        return any(getattr(type(self), name) is not getattr(UNetHooks, name) for name in names)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from . import conditioning, diffusion, guidance, image, memory, noise, schedules, storage
+from .activations import UNetCall
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint, load_weights, open_checkpoint
 from .checks import check_latents, check_num_frames
@@ -27,6 +28,8 @@ from .errors import SVDError
 from .layers import Layers
 from .releases import UNKNOWN, advise
 from .samplers import SAMPLERS, Callback, StepInfo
+from .sampling_memory import SamplingMemory, free_for_activations
+from .sampling_plan import MemoryChoice
 from .unet import VideoUNet
 
 logger = logging.getLogger(__name__)
@@ -114,6 +117,7 @@ class SVDPipeline:
         guidance_kind: str = "linear",
         sampler: str = "euler",
         schedule: str = "karras",
+        memory: MemoryChoice = "automatic",
         frames_at_once: int = 0,
         output: Output = "pil",
         progress: bool = True,
@@ -130,7 +134,8 @@ class SVDPipeline:
         second that the motion is made for. motion_bucket_id: amount of motion, 0 to 255. noise_aug_strength: noise
         added to the picture, 0 to 1; more noise, more freedom. The guidance rises from min_cfg_scale at the first
         frame to max_cfg_scale at the last. latent_noise (t 4 h w) and augmentation_noise (1 3 H W) replace the noise
-        of the seed. frames_at_once bounds the memory of the decode and does not change the result; 0 is automatic.
+        of the seed. memory bounds that of the sampling, frames_at_once that of the decode (0 is automatic); neither
+        changes the result. "automatic" splits the work only where it would not fit, "smallest" always, "fastest" never.
 
         Returns the frames: PIL images, or one uint8 array (t H W 3), or one float tensor (t H W 3) in [0, 1]; or, for
         "latent", what `decode` takes (t 4 h w).
@@ -160,6 +165,9 @@ class SVDPipeline:
         scale = guidance.guidance_scale(guidance_kind, min_cfg_scale, max_cfg_scale, num_frames)
         sigmas = schedules.sigmas(schedule, num_inference_steps)
         solver = _choose(sampler)
+        downscale = self.vae.config.downscale
+        splits = self.sampling_memory(memory)
+        splits.plan(self.unet.config, UNetCall(height // downscale, width // downscale, num_frames, self.dtype))
 
         fitted = image.fit(pixels, width, height, fit)
         cond = Conditioning(
@@ -172,7 +180,7 @@ class SVDPipeline:
         x = diffusion.scale_initial_noise(latent_noise.to(self.device), sigmas[0])
         with _progress("sampling", num_inference_steps, callback, progress) as report:
             latents = solver(
-                lambda x, sigma: self.denoise(x, sigma, cond, scale),
+                lambda x, sigma: self.denoise(x, sigma, cond, scale, splits),
                 x,
                 sigmas,
                 generator=noise.step_generator(seed),
@@ -195,25 +203,36 @@ class SVDPipeline:
         noisy = conditioning.augment(2.0 * pixels - 1.0, micro.noise_aug_strength, augmentation_noise)
         return self.vae.encode(noisy.to(self.device, torch.float32))
 
-    def denoise(self, x: Tensor, sigma: Tensor, cond: Conditioning, scale: Tensor) -> Tensor:
+    def sampling_memory(self, choice: MemoryChoice = "automatic") -> SamplingMemory:
+        """How one run fits its evaluations of the UNet to the memory of the device; for `denoise`."""
+        return SamplingMemory(choice, lambda: free_for_activations(self.device))
+
+    def denoise(
+        self, x: Tensor, sigma: Tensor, cond: Conditioning, scale: Tensor, memory: SamplingMemory | None = None
+    ) -> Tensor:
         """The guided x0 of every frame. x: t 4 h w, fp32; scale: t. Guidance branches run one after the other."""
-        positive = self._denoise_branch(x, sigma, cond.image_embeds, cond.latent, cond.vector)
+        memory = memory or self.sampling_memory()
+        positive = self._denoise_branch(x, sigma, cond.image_embeds, cond.latent, cond.vector, memory)
         if not guidance.needs_uncond(scale):
             return positive
         zeros = torch.zeros_like(cond.image_embeds), torch.zeros_like(cond.latent)
-        return guidance.guide(self._denoise_branch(x, sigma, *zeros, cond.vector), positive, scale)
+        return guidance.guide(self._denoise_branch(x, sigma, *zeros, cond.vector, memory), positive, scale)
 
-    def _denoise_branch(self, x: Tensor, sigma: Tensor, context: Tensor, latent: Tensor, vector: Tensor) -> Tensor:
-        num_frames = len(x)
+    def _denoise_branch(
+        self, x: Tensor, sigma: Tensor, context: Tensor, latent: Tensor, vector: Tensor, memory: SamplingMemory
+    ) -> Tensor:
+        num_frames, _, height, width = x.shape
         c = diffusion.scalings(sigma)
         model_input = torch.cat([c.c_in * x, latent.float().expand(num_frames, -1, -1, -1)], dim=1)  # t 8 h w
-        v = self.unet(
+        arguments = (
             model_input.to(self.dtype),
             c.c_noise.to(x.device).expand(num_frames),
             context.to(self.dtype).expand(num_frames, -1, -1),
             vector.expand(num_frames, -1),
             num_frames,
         )
+        call = UNetCall(height, width, num_frames, self.dtype, tokens=context.shape[1])
+        v = memory.run(self.unet.config, call, lambda split: self.unet(*arguments, split=split))
         return diffusion.denoised(v, x, sigma)
 
     def decode(self, latents: Tensor, frames_at_once: int = 0) -> Tensor:

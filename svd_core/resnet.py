@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -46,12 +48,19 @@ class TemporalResBlock(nn.Module):
         shift = rearrange(self.emb_layers(emb), "(b t) c -> b c t 1", t=num_frames)
         return x + self.out_layers(self.in_layers(x) + shift)
 
+    def norms_and_convs(self) -> tuple[tuple[nn.GroupNorm, nn.Module], tuple[nn.GroupNorm, nn.Module]]:
+        """What takes the moments of the clip, and what follows, in order."""
+        norm1, _, conv1 = self.in_layers
+        norm2, _, _, conv2 = self.out_layers
+        return (cast(nn.GroupNorm, norm1), conv1), (cast(nn.GroupNorm, norm2), conv2)
+
 
 class VideoResBlock(ResBlock):
     """A residual block in space followed by one over frames, blended by a learned weight."""
 
     def __init__(self, layers: Layers, c_in: int, c_out: int, emb_dim: int, groups: int, eps: float) -> None:
         super().__init__(layers, c_in, c_out, emb_dim, groups, eps)
+        self.channels = c_out
         self.time_stack = TemporalResBlock(layers, c_out, emb_dim, groups, eps)
         self.time_mixer = AlphaBlender()
 
@@ -59,12 +68,16 @@ class VideoResBlock(ResBlock):
         self, x: Tensor, emb: Tensor, num_frames: int, image_only: Tensor | None = None
     ) -> Tensor:
         """x: (b t) c h w; emb: (b t) d; image_only: (b t) or None."""
-        spatial = super().forward(x, emb)
+        spatial = self.spatial(x, emb)
         height = spatial.shape[2]
         clip = rearrange(spatial, "(b t) c h w -> b c t (h w)", t=num_frames)
         temporal = self.time_stack(clip, emb, num_frames)
         temporal = rearrange(temporal, "b c t (h w) -> (b t) c h w", h=height)
         return self.time_mixer(spatial, temporal, image_only)
+
+    def spatial(self, x: Tensor, emb: Tensor) -> Tensor:
+        """The half within each frame. x: bt c h w; emb: bt d."""
+        return super().forward(x, emb)
 
 
 class Downsample(nn.Module):

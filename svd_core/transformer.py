@@ -35,10 +35,10 @@ class TransformerBlock(nn.Module):
             x = x + self.ff_in(self.norm_in(x))
         x = x + hooks.self_attention(self.attn1, self.norm1(x))
         x = hooks.after_self_attention(x)
-        x = x + self._cross_attention(x, context, hooks)
+        x = x + self.cross_attention(x, context, hooks)
         return x + self.ff(self.norm3(x))
 
-    def _cross_attention(self, x: Tensor, context: Tensor, hooks: UNetHooks) -> Tensor:
+    def cross_attention(self, x: Tensor, context: Tensor, hooks: UNetHooks) -> Tensor:
         repeats = x.shape[0] // context.shape[0]
         if context.shape[1] == 1 and not hooks.watches_cross_attention():
             return self.attn2.of_one_token(context).repeat_interleave(repeats, dim=0)  # (b r) 1 c
@@ -87,7 +87,7 @@ class SpatialVideoTransformer(nn.Module):
         """x: (b t) c h w; context: (b t) m k; time_context: b m k; image_only: (b t) or None."""
         hooks.before_transformer(x)
         height = x.shape[2]
-        position = self._frame_positions(num_frames, x)  # t 1 c
+        position = self.frame_positions(num_frames, x)  # t 1 c
         tokens = self.proj_in(rearrange(self.norm(x), "bt c h w -> bt (h w) c"))
         for index, (spatial, temporal) in enumerate(zip(self.transformer_blocks, self.time_stack, strict=True)):
             hooks.before_transformer_block(index)
@@ -100,7 +100,7 @@ class SpatialVideoTransformer(nn.Module):
         hooks.after_transformer()
         return x + rearrange(self.proj_out(tokens), "bt (h w) c -> bt c h w", h=height)
 
-    def _frame_positions(self, num_frames: int, x: Tensor) -> Tensor:
+    def frame_positions(self, num_frames: int, x: Tensor) -> Tensor:
         frames = torch.arange(num_frames, device=x.device)
         sinusoid = sinusoidal_embedding(frames, self.channels, self.max_period)  # t c
         return self.time_pos_embed(sinusoid.to(x.dtype))[:, None]  # t 1 c

@@ -12,6 +12,7 @@ from .embeddings import sinusoidal_embedding
 from .hooks import UNetHooks
 from .layers import Layers
 from .resnet import Downsample, Upsample, VideoResBlock
+from .split import Conditions, Split, run_split
 from .transformer import SpatialVideoTransformer
 
 
@@ -50,17 +51,21 @@ class VideoUNet(nn.Module):
         time_context: Tensor | None = None,
         image_only: Tensor | None = None,
         hooks: UNetHooks | None = None,
+        split: Split | None = None,
     ) -> Tensor:
         """One evaluation.
 
         x: (b t) 8 h w, the noisy latents scaled by c_in, then the conditioning latent.
         c_noise: (b t), a quarter of ln sigma. context: (b t) m k, image embeddings. y: (b t) 768, micro-conditioning.
         num_frames: t. time_context: (b t) m k for the temporal layers, default `context`; its first frame counts.
-        image_only: (b t), nonzero for frames that are lone images. Returns v, (b t) 4 h w.
+        image_only: (b t), nonzero for frames that are lone images. split: a bound on what is alive at once, which
+        leaves the result as it is; without gradients. Returns v, (b t) 4 h w.
         """
         hooks = hooks or UNetHooks()
         emb = self._embed(c_noise, y, x.dtype, hooks)  # (b t) d
         time_context = (context if time_context is None else time_context)[::num_frames]  # b m k
+        if split is not None:
+            return run_split(self, x, Conditions(emb, context, time_context, num_frames, image_only, hooks), split)
 
         def run(block: nn.Module, h: Tensor, size: tuple[int, int] | None = None) -> Tensor:
             for layer in block.children():

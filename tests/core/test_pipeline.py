@@ -12,10 +12,15 @@ from PIL import Image
 
 from svd_core import SVDError, SVDPipeline, memory
 from svd_core.config import AutoencoderConfig
+from svd_core.sampling_plan import MemoryChoice
 from tools.random_checkpoint import tiny_config, write_checkpoint
+
+from .test_networks import relative
 
 SETTINGS = {"width": 32, "height": 16, "num_frames": 3, "num_inference_steps": 2, "progress": False}
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 40, 3), dtype=np.uint8))
+
+AFTER_SAMPLING = 5e-5  # what the steps make of 5e-6 in every evaluation
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +56,43 @@ def test_frames_at_once_leaves_the_clip_as_it_is(pipe: SVDPipeline) -> None:
     assert torch.allclose(whole, apart, atol=1e-5)
 
 
+@pytest.mark.parametrize("choice", ["automatic", "smallest"])
+def test_memory_choice_leaves_the_clip_as_it_is(pipe: SVDPipeline, choice: MemoryChoice) -> None:
+    fastest = pipe(PICTURE, **SETTINGS, output="latent", memory="fastest")
+    assert relative(pipe(PICTURE, **SETTINGS, output="latent", memory=choice), fastest) < AFTER_SAMPLING
+
+
+def test_unknown_memory_choice_is_refused(pipe: SVDPipeline) -> None:
+    with pytest.raises(SVDError, match="'tiny'"):
+        pipe(PICTURE, **SETTINGS, memory="tiny")
+
+
+def test_clip_that_fits_nowhere_is_refused_before_any_work(pipe: SVDPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("svd_core.pipeline.free_for_activations", lambda _: 1000)
+    monkeypatch.setattr(pipe, "encode_image", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(SVDError, match="Sampling 3 frames"):
+        pipe(PICTURE, **SETTINGS)
+
+
+def test_running_out_of_memory_repeats_one_evaluation_and_gives_the_same_clip(
+    pipe: SVDPipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    undisturbed = pipe(PICTURE, **SETTINGS, output="latent", memory="fastest")
+    calls: list[int] = []
+
+    def fail_in_the_second_evaluation(*_: object) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise torch.cuda.OutOfMemoryError("no memory")
+
+    handle = pipe.unet.out[0].register_forward_pre_hook(fail_in_the_second_evaluation)
+    disturbed = pipe(PICTURE, **SETTINGS, output="latent", memory="fastest", max_cfg_scale=3.0)
+    handle.remove()
+    assert relative(disturbed, undisturbed) < AFTER_SAMPLING
+    assert len(calls) >= 5  # two branches in each of two steps, and one of them again
+    assert sum("Memory ran out" in line for line in caplog.messages) == 1
+
+
 def test_guidance_of_one_everywhere_skips_the_unconditional_branch(pipe: SVDPipeline) -> None:
     calls: list[int] = []
     handle = pipe.unet.register_forward_hook(lambda *_: calls.append(1))
@@ -69,7 +111,7 @@ def test_what_is_left_out_is_what_the_checkpoint_was_made_for(
     named.symlink_to(checkpoint)
     pipe = SVDPipeline.from_checkpoint(named, device="cpu")
     # The shapes are what is asked here; at full size the networks themselves would take minutes.
-    monkeypatch.setattr(pipe, "denoise", lambda x, sigma, cond, scale: x)
+    monkeypatch.setattr(pipe, "denoise", lambda x, *_: x)
     monkeypatch.setattr(pipe, "encode_picture", lambda pixels, *_: pixels[:, :1].expand(-1, 4, -1, -1)[..., ::4, ::4])
     latents = pipe(PICTURE, num_inference_steps=1, progress=False, output="latent")
     frames, height, width, _ = shape

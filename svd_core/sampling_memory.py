@@ -1,0 +1,98 @@
+"""Keeps one sampling run within the memory there is, also where that turns out to be less than planned."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .activations import UNetCall
+from .config import UNetConfig
+from .sampling_plan import SamplingPlan, plan_sampling
+from .split import Split
+
+logger = logging.getLogger(__name__)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device ran out of memory; MPS and the CPU say so in words only."""
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, torch.cuda.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(some in str(error).lower() for some in words)
+    )
+
+
+def free_for_activations(device: torch.device) -> int | None:
+    """Bytes that tensors can still take on a device, None where it does not say."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own, to be reused
+        return torch.cuda.mem_get_info(device)[0] + unused
+    return _available_host_memory() if device.type == "cpu" else None
+
+
+def release_cached_memory() -> None:
+    """Hand back what torch's allocator keeps; its pieces have the wrong sizes once the split is another."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _available_host_memory() -> int | None:
+    """Linux counts files it can drop at will as available, though not as free; others are not asked."""
+    try:
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+class SamplingMemory:
+    """The memory of one sampling run: plans each shape once, steps down where memory runs out after all."""
+
+    def __init__(
+        self,
+        choice: str,
+        free: Callable[[], int | None],
+        is_oom: Callable[[Exception], bool] = is_out_of_memory,
+        release: Callable[[], None] = release_cached_memory,
+        limit: int | None = None,
+        log_level: int = logging.INFO,
+    ) -> None:
+        """free: bytes for activations right now. limit: see `plan_sampling`. is_oom, release: a host has its own."""
+        self.choice, self.free, self.limit, self.log_level = choice, free, limit, log_level
+        self.is_oom, self.release = is_oom, release
+        self.plans: dict[tuple[UNetConfig, UNetCall], SamplingPlan] = {}
+        self.said: set[str] = set()
+
+    def plan(self, config: UNetConfig, call: UNetCall) -> SamplingPlan:
+        """The plan for a shape. Raises SVDError where it cannot fit."""
+        if (config, call) not in self.plans:
+            plan = self.plans[config, call] = plan_sampling(config, call, self.free(), self.choice, self.limit)
+            self.say_once(f"sampling: {plan}")
+        return self.plans[config, call]
+
+    def run(self, config: UNetConfig, call: UNetCall, evaluate: Callable[[Split | None], Tensor]) -> Tensor:
+        """What `evaluate` returns under the plan; where memory runs out, it is called again with a smaller split."""
+        plan = self.plan(config, call)
+        while (result := self._attempt(plan, evaluate)) is None:
+            self.release()
+            plan = self.plans[config, call] = plan.smaller()
+            logger.warning("Memory ran out; going on with %s. The result is the same.", plan)
+        return result
+
+    def say_once(self, line: str) -> None:
+        """Log a line, unless the run has said it before."""
+        if line not in self.said:
+            self.said.add(line)
+            logger.log(self.log_level, line)
+
+    def _attempt(self, plan: SamplingPlan, evaluate: Callable[[Split | None], Tensor]) -> Tensor | None:
+        """None where memory ran out: by then the error, which holds the tensors of its frames, is gone."""
+        try:
+            return evaluate(plan.split)
+        except Exception as error:
+            if len(plan.splits) == 1 or not self.is_oom(error):
+                raise
+        return None
