@@ -25,7 +25,7 @@ from .conditioning import MicroConditioning
 from .config import ModelConfig
 from .errors import SVDError
 from .layers import Layers
-from .lora import LoRA, LoRAStack, module_shapes, read_lora
+from .lora import LoRA, LoRAStack, read_lora
 from .releases import UNKNOWN, advise
 from .samplers import SAMPLERS, Callback, StepInfo
 from .unet import VideoUNet
@@ -189,7 +189,7 @@ class SVDPipeline:
         effect, a negative one the opposite. Returns what was read; how much of it matched is logged.
         Raises SVDError for a file that does not fit the UNet.
         """
-        lora = read_lora(path, module_shapes(self.unet))
+        lora = read_lora(path, self._loras.shapes)
         self._loras.add(lora, strength)
         return lora
 

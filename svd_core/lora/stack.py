@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..checkpoint.inventory import Shape
 from ..errors import SVDError
+from .names import module_shapes
 from .read import LoRA
 
 
@@ -21,6 +23,11 @@ class LoRAStack:
         self._module = module
         self._loras: list[tuple[LoRA, float]] = []
         self._originals: dict[str, Tensor] = {}
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """Of the network's parameters, for `read_lora`."""
+        return module_shapes(self._module)
 
     def add(self, lora: LoRA, strength: float) -> None:
         """Raises SVDError for a strength that is no number."""

@@ -216,6 +216,27 @@ def test_loras_stack_and_come_off_exactly(
     assert same(weights_of(pipe), before)
 
 
+class Wrapped(torch.nn.Module):
+    """What torch.compile makes of a module, without the compiling."""
+
+    def __init__(self, module: torch.nn.Module):
+        super().__init__()
+        self._orig_mod = module
+
+    def forward(self, *inputs):
+        return self._orig_mod(*inputs)
+
+
+def test_a_unet_that_was_wrapped_takes_it(pipe: SVDPipeline, tmp_path: Path) -> None:
+    """The wrapper has other names for the same weights, and computes with what they are now."""
+    path, before = write_lora(tmp_path / "l.safetensors", random_factors(SHAPES), SHAPES, "kohya"), answer(pipe)
+    pipe.unet = Wrapped(pipe.unet)
+    pipe.load_lora(path)
+    assert not torch.allclose(answer(pipe), before, atol=1e-2)
+    pipe.unload_lora()
+    assert torch.equal(answer(pipe), before)
+
+
 def test_the_checkpoint_file_stays_as_it_is(checkpoint: Path, tmp_path: Path) -> None:
     """Weights of the file's own type are views of it."""
     content = checkpoint.read_bytes()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -167,6 +170,18 @@ def test_weights_in_eight_bits_take_it(
     far = relative_error(clip["latent"], plain["latent"])
     print("fp8", near, far)
     assert near < far
+
+
+def test_it_reaches_weights_that_are_loaded_in_part(comfyui: Path, host: Host, loras: Path) -> None:
+    """Every layer takes it, wherever its weights are, and the model it was added to stays as it was."""
+    command = [sys.executable, str(Path(__file__).with_name("lora_process.py"))]
+    command += map(str, (comfyui, host.checkpoints / SMALL, loras / OFFICIAL))
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    report = json.loads(output.splitlines()[-1])
+    print(report)
+    assert report["not taken"] == report["on the first"] == report["restored"] == 0
+    assert report["effect"] > 0.01
+    assert report["in part"] <= 1e-6
 
 
 def test_the_host_saves_what_it_changed(client: Client, host: Host, loras: Path) -> None:
