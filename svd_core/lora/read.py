@@ -52,24 +52,16 @@ def read_lora(path: str | Path, shapes: Mapping[str, Shape]) -> LoRA:
     Raises SVDError for a file that is no LoRA, that has no layer of this UNet, or whose layers have other shapes.
     """
     header = read_header(path)
-    layers, unread = _gather(header)
-    weights = weight_names(shapes)
-    matched: dict[str, str] = {}  # weight -> path
-    unmatched: list[str] = []
-    for layer, factors in layers.items():
-        weight = find_weight(layer, weights)
-        if weight is None or weight in matched or not {"down", "up"} <= set(factors):
-            unmatched.append(layer)
-        else:
-            matched[weight] = layer
-    if not matched:
-        raise SVDError(_no_match_sentence(header.path.name, unmatched))
-    for weight, layer in matched.items():
-        _check_fit(header.path.name, weight, shapes[weight], layers[layer])
-    settings = alpha_settings(header.path.name, header.metadata)
-    file = SafetensorsFile(header.path)
-    read = {weight: _read(file, weight, layer, layers[layer], settings) for weight, layer in matched.items()}
-    lora = LoRA(header.path.name, read, tuple(unmatched), tuple(unread))
+    name = header.path.name
+    factors, unread = _gather(header)
+    paths, unmatched = _match(factors, shapes)
+    if not paths:
+        raise SVDError(_no_match_sentence(name, unmatched))
+    for weight, layer in paths.items():
+        _check_fit(name, weight, shapes[weight], factors[layer])
+    settings, file = alpha_settings(name, header.metadata), SafetensorsFile(header.path)
+    layers = {weight: _read(file, weight, layer, factors[layer], settings) for weight, layer in paths.items()}
+    lora = LoRA(name, layers, tuple(unmatched), tuple(unread))
     _log(lora)
     return lora
 
@@ -89,6 +81,20 @@ def _gather(header: Header) -> tuple[dict[str, Factors], list[str]]:
         else:
             layers.setdefault(split[0], {})[split[1]] = ref
     return layers, unread
+
+
+def _match(factors: Mapping[str, Factors], shapes: Mapping[str, Shape]) -> tuple[dict[str, str], list[str]]:
+    """The path of each weight that the file changes, and the paths that are left over."""
+    weights = weight_names(shapes)
+    paths: dict[str, str] = {}
+    unmatched: list[str] = []
+    for path, roles in factors.items():
+        weight = find_weight(path, weights)
+        if weight is None or weight in paths or not {"down", "up"} <= set(roles):
+            unmatched.append(path)
+        else:
+            paths[weight] = path
+    return paths, unmatched
 
 
 def _no_match_sentence(name: str, unmatched: list[str]) -> str:
