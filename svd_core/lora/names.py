@@ -64,14 +64,15 @@ def weight_names(shapes: Mapping[str, Shape]) -> dict[str, str]:
 
 def find_weight(path: str, weights: Mapping[str, str]) -> str | None:
     """The weight that a path in a LoRA file means; None where the UNet has none of that name."""
-    path = _without_prefixes(path).replace(".processor.", ".")
+    path = without_prefixes(path).replace(".processor.", ".")
     if path.endswith((".to_out", "_to_out")):  # an attention processor names the list, not its first entry
         path += f"{path[-7]}0"
     return weights.get(path)
 
 
-def _without_prefixes(path: str) -> str:
+def without_prefixes(path: str) -> str:
+    """The path as the network itself has it, in either spelling."""
     for prefix in _PREFIXES:
         if path.startswith(prefix):
-            return _without_prefixes(path.removeprefix(prefix))
+            return without_prefixes(path.removeprefix(prefix))
     return path

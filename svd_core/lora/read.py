@@ -16,7 +16,7 @@ from ..checkpoint.stream import SafetensorsFile
 from ..errors import SVDError
 from .alpha import AlphaSettings, alpha_settings
 from .layer import LoRALayer, factors_fit, fold_mid
-from .names import Role, find_weight, is_magnitude, split_name, weight_names
+from .names import Role, find_weight, is_magnitude, split_name, weight_names, without_prefixes
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def _read(file: Mapping[str, Tensor], weight: str, path: str, factors: Factors, 
     """Copies, so that the file is free for the program that trains it."""
     tensors = {role: file[ref.name].clone() for role, ref in factors.items()}
     down = fold_mid(tensors["mid"], tensors["down"]) if "mid" in tensors else tensors["down"]
-    alpha = float(tensors["alpha"]) if "alpha" in tensors else settings.alpha(path, down.shape[0])
+    alpha = float(tensors["alpha"]) if "alpha" in tensors else settings.alpha(without_prefixes(path), down.shape[0])
     return LoRALayer(weight, down, tensors["up"], alpha)
 
 

@@ -145,6 +145,7 @@ def test_alpha_is_divided_by_the_rank(
         ({"unet.lora_alpha": 8, "unet.use_rslora": True}, 4.0),
         ({"unet.lora_alpha": 8, "unet.alpha_pattern": {"attn1.to_q": 2}}, 0.5),
         ({"unet.lora_alpha": 8, "unet.alpha_pattern": {"attn2.to_q": 2}}, 2.0),
+        ({"unet.lora_alpha": 8, "unet.alpha_pattern": {"^down_blocks.*": 2}}, 0.5),
         ({"text_encoder.lora_alpha": 8}, 1.0),
     ],
     ids=str,
