@@ -1,4 +1,4 @@
-"""The five nodes, and the adapters that make core objects look native to the host.
+"""The nodes, and the adapters that make core objects look native to the host.
 
 Each node file is a schema and a few lines. Files named `host*` are the only ones that touch the host's internals.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from .clip_encode import SVDCLIPImageEncode
 from .host import ComfyExtension, io, offer_picture
 from .loader import SVDLoader
+from .lora import SVDLoRA
 from .sampler import SVDSampler
 from .temporal_decode import SVDTemporalVAEDecode
 from .vae_conditioning import SVDVAEEncodeConditioning
@@ -22,4 +23,11 @@ class SVDExtension(ComfyExtension):
         offer_picture(EXAMPLE_PICTURE)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [SVDLoader, SVDCLIPImageEncode, SVDVAEEncodeConditioning, SVDSampler, SVDTemporalVAEDecode]
+        return [
+            SVDLoader,
+            SVDLoRA,
+            SVDCLIPImageEncode,
+            SVDVAEEncodeConditioning,
+            SVDSampler,
+            SVDTemporalVAEDecode,
+        ]

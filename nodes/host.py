@@ -20,6 +20,8 @@ __all__ = [
     "checkpoint_names",
     "checkpoint_path",
     "io",
+    "lora_names",
+    "lora_path",
     "model_management",
     "offer_picture",
 ]
@@ -51,6 +53,17 @@ def checkpoint_path(name: str) -> Path:
     if name in folder_paths.get_filename_list("checkpoints"):
         return Path(folder_paths.get_full_path_or_raise("checkpoints", name))
     raise SVDError(f"The checkpoint {name!r} is not in ComfyUI's model folders; choose one of the list, or refresh it.")
+
+
+def lora_names() -> list[str]:
+    return folder_paths.get_filename_list("loras")
+
+
+def lora_path(name: str) -> Path:
+    """The file behind a listed name."""
+    if name not in lora_names():
+        raise SVDError(f"The LoRA {name!r} is not in ComfyUI's loras folder; choose one of the list, or refresh it.")
+    return Path(folder_paths.get_full_path_or_raise("loras", name))
 
 
 def offer_picture(picture: Path) -> None:

@@ -26,6 +26,7 @@ from .conditioning import MicroConditioning
 from .config import ModelConfig
 from .errors import SVDError
 from .layers import Layers
+from .lora import LoRA, LoRAStack, read_lora
 from .releases import UNKNOWN, advise
 from .samplers import SAMPLERS, Callback, StepInfo
 from .sampling_memory import SamplingMemory, free_for_activations
@@ -67,6 +68,7 @@ class SVDPipeline:
         self.device, self.dtype = device, dtype
         self.release = checkpoint.release if checkpoint else None
         self.config = ModelConfig(unet.config, vae.config, clip.config)
+        self._loras = LoRAStack(unet)
 
     @classmethod
     def from_checkpoint(
@@ -187,6 +189,21 @@ class SVDPipeline:
                 callback=report,
             )
         return latents if output == "latent" else _as_output(self.decode(latents, frames_at_once), output)
+
+    def load_lora(self, path: str | Path, strength: float = 1.0) -> LoRA:
+        """Merge a LoRA into the UNet's weights; several add up.
+
+        path: a .safetensors file with the names of peft, diffusers, kohya or Stability. strength: 1 is the full
+        effect, a negative one the opposite. Returns what was read; how much of it matched is logged.
+        Raises SVDError for a file that does not fit the UNet.
+        """
+        lora = read_lora(path, self._loras.shapes)
+        self._loras.add(lora, strength)
+        return lora
+
+    def unload_lora(self) -> None:
+        """Take all LoRAs off again; the weights are bit for bit what they were."""
+        self._loras.clear()
 
     def encode_image(self, pixels: Tensor, fit: image.ClipFitMode = "squash") -> Tensor:
         """pixels: 1 3 h w in [0, 1]. Returns the projected CLIP embedding as one token, 1 1 d."""

@@ -70,7 +70,7 @@ def read_header(path: str | Path) -> Header:
         with path.open("rb") as file:
             head, end = _read_json(path, file, size)
     except FileNotFoundError:
-        raise SVDError(f"{path} does not exist: check the path of the checkpoint.") from None
+        raise SVDError(f"{path} does not exist: check the path.") from None
     except OSError as error:
         raise SVDError(
             f"{path} cannot be read ({error.strerror or error}): check the file and its permissions."

@@ -102,6 +102,15 @@ def unet_map_for_names(names: Collection[str]) -> NameMap:
     return unet_map(attends, numbered(names, "down_blocks.0.resnets."))
 
 
+def unet_map_for_official_names(names: Collection[str]) -> NameMap:
+    """The map for a set of official UNet names."""
+    count = numbered(names, "input_blocks.")  # the first convolution, the blocks, a downsampler between two levels
+    levels = 1 + sum(f"input_blocks.{index}.0.op.weight" in names for index in range(count))
+    blocks = count // levels - 1
+    attends = tuple(f"input_blocks.{1 + level * (blocks + 1)}.1.norm.weight" in names for level in range(levels))
+    return unet_map(attends, blocks)
+
+
 def _unet_down(level: int, blocks: int) -> Pairs:
     first = 1 + level * (blocks + 1)
     for block in range(blocks):

@@ -10,7 +10,14 @@ import torch
 
 from svd_core.autoencoder import Autoencoder
 from svd_core.checkpoint import clip_shapes, inventory, open_checkpoint, unet_shapes, vae_shapes
-from svd_core.checkpoint.keymap import clip_map, unet_map_for_names, unet_map_of, vae_map, vae_map_for_names
+from svd_core.checkpoint.keymap import (
+    clip_map,
+    unet_map_for_names,
+    unet_map_for_official_names,
+    unet_map_of,
+    vae_map,
+    vae_map_for_names,
+)
 from svd_core.clip_vision import ClipVision
 from svd_core.config import AutoencoderConfig, ClipVisionConfig, ModelConfig, UNetConfig
 from svd_core.layers import Layers
@@ -60,6 +67,11 @@ def test_unet_names_are_those_of_diffusers(config):
     assert {names.to_other(name): shape for name, shape in unet_shapes(config.unet).items()} == shapes(peer)
     back = unet_map_for_names(shapes(peer))
     assert {back.to_official(name) for name in shapes(peer)} == set(unet_shapes(config.unet))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=["full", "small", "tiny"])
+def test_unet_map_follows_from_the_official_names(config):
+    assert unet_map_for_official_names(unet_shapes(config.unet)) == unet_map_of(config.unet)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["full", "small", "tiny"])

@@ -12,6 +12,7 @@ from tools.workflow import WORKFLOWS, load_api, load_ui, node_of, to_api, widget
 
 NODES = {
     "SVD_Loader": ("SVD Loader", ["MODEL", "CLIP_VISION", "VAE"]),
+    "SVD_LoRA": ("SVD LoRA", ["MODEL"]),
     "SVD_CLIPImageEncode": ("CLIP Image Encode", ["CLIP_VISION_OUTPUT"]),
     "SVD_VAEEncodeConditioning": ("VAE Encode Conditioning", ["CONDITIONING", "CONDITIONING", "LATENT", "FLOAT"]),
     "SVD_Sampler": ("SVD Sampler", ["LATENT"]),
@@ -19,6 +20,7 @@ NODES = {
 }
 DEFAULTS = {
     "SVD_Loader": {},
+    "SVD_LoRA": {"strength": 1.0},
     "SVD_CLIPImageEncode": {"fit": "squash"},
     "SVD_VAEEncodeConditioning": {
         "width": 1024,

@@ -1,0 +1,50 @@
+"""SVD LoRA: a LoRA on the UNet, its temporal layers included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..svd_core.errors import SVDError
+from ..svd_core.lora import read_lora
+from .host import CATEGORY, io, lora_names, lora_path
+from .host_lora import unet_shapes_of, with_lora
+from .host_model import is_video_model
+
+
+class SVDLoRA(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SVD_LoRA",
+            display_name="SVD LoRA",
+            category=CATEGORY,
+            description="Adds a LoRA to the model, its temporal layers included, whichever trainer named them.",
+            search_aliases=["lora", "load lora", "lora loader", "motion lora", "svd", "stable video diffusion"],
+            inputs=[
+                io.Model.Input("model", tooltip="From SVD Loader or another SVD LoRA; ComfyUI's own SVD models too."),
+                io.Combo.Input(
+                    "lora",
+                    options=lora_names(),
+                    tooltip="A .safetensors file from models/loras, made for Stable Video Diffusion. Names of peft, "
+                    "diffusers, kohya and Stability are understood; the log says how many layers matched.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="How strongly the LoRA acts: 1 as it was trained, 0 off, below 0 the opposite. Several "
+                    "LoRAs in a row add up.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model with the LoRA, for SVD Sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, lora: str, strength: float) -> io.NodeOutput:
+        if not is_video_model(model):
+            raise SVDError("The model at SVD LoRA is not Stable Video Diffusion: connect the MODEL of SVD Loader.")
+        if strength == 0:
+            return io.NodeOutput(model)
+        return io.NodeOutput(with_lora(model, read_lora(lora_path(lora), unet_shapes_of(model)), strength))

@@ -1,0 +1,53 @@
+"""A LoRA on the host's patcher around our UNet, loaded whole and in part.
+
+    python lora_process.py COMFYUI CHECKPOINT LORA
+
+A process of its own, as `offload_process.py` is. Prints relative errors as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import torch
+from offload_process import BUDGETS, CPU, load_pack, relative_error, unet_run
+
+
+def main(comfyui: str, checkpoint: str, lora: str) -> None:
+    sys.path[0] = comfyui
+    sys.argv = ["main.py", "--cpu"]
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    load_pack()
+    from pack_as_the_host_loads_it.nodes.host_lora import unet_shapes_of, with_lora
+    from pack_as_the_host_loads_it.nodes.host_model import make_model
+    from pack_as_the_host_loads_it.svd_core.checkpoint import open_checkpoint
+    from pack_as_the_host_loads_it.svd_core.lora import read_lora
+
+    torch.manual_seed(0)
+    opened = open_checkpoint(checkpoint)
+    with torch.inference_mode():
+        model = make_model(opened, None)
+        run = unet_run(model, opened.unet.context_dim)
+        read = read_lora(lora, unet_shapes_of(model))
+        patched = with_lora(model, read, 1.0)
+        report: dict[str, float] = {"on the first": len(model.patches)}
+        report["not taken"] = len(read.layers) - len(patched.patches)
+        plain = run()
+        patched.patch_model(CPU)
+        whole = run()
+        patched.unpatch_model(CPU)
+        report |= {"effect": relative_error(whole, plain), "restored": relative_error(run(), plain)}
+        errors = []
+        for budget in BUDGETS:
+            patched.load(CPU, lowvram_model_memory=budget)
+            errors.append(relative_error(run(), whole))
+            patched.unpatch_model(CPU)
+        report["in part"] = max(errors)
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

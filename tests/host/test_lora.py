@@ -1,0 +1,218 @@
+"""LoRA in the running host: through SVD LoRA and the host's own loader, on our MODEL and on the native one."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL
+from graphs import Clip, Graph, Source, build, relative_error, run_and_load, succeeded
+from safetensors.torch import load_file, save_file
+from test_wrong_input import assert_one_sentence, failure
+
+from svd_core import SVDPipeline
+from svd_core.checkpoint import open_checkpoint, read_header, unet_shapes
+from tools.client import Client, HostError, Prompt
+from tools.host import Host
+from tools.random_checkpoint import small_config, tiny_config
+from tools.random_lora import random_factors, write_lora
+
+CLIP = Clip(steps=2)
+PREFIX = "model.diffusion_model."
+SHAPES = unet_shapes(small_config().unet)
+# One third of the layers of every kind, spatial and temporal.
+CHANGED = [name for name, shape in SHAPES.items() if len(shape) > 1][::3]
+OFFICIAL, KOHYA, SECOND, OTHER = (f"{name}.safetensors" for name in ("official", "kohya", "second", "other_model"))
+ALPHA = 1.0  # of rank 2
+
+Tensors = dict[str, torch.Tensor]
+Link = tuple[str, str, float]  # node class, file, strength
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loras(host: Host) -> Path:
+    folder = host.base / "models" / "loras"
+    first, second = (random_factors(SHAPES, CHANGED, seed=seed) for seed in (0, 1))
+    write_lora(folder / OFFICIAL, first, SHAPES, "official", ALPHA)
+    write_lora(folder / KOHYA, first, SHAPES, "kohya", ALPHA)
+    write_lora(folder / SECOND, second, SHAPES, "official", ALPHA)
+    write_lora(folder / OTHER, random_factors(unet_shapes(tiny_config().unet)), unet_shapes(tiny_config().unet), "peft")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(client: Client, host: Host, source: Source) -> Tensors:
+    return run_and_load(client, host.output, build(source, CLIP, name="plain"))
+
+
+@pytest.fixture(scope="module")
+def with_lora(client: Client, host: Host, source: Source) -> Tensors:
+    return run_and_load(client, host.output, chained(build(source, CLIP, name="lora"), ours(OFFICIAL)))
+
+
+def ours(file: str, strength: float = 1.0) -> Link:
+    return "SVD_LoRA", file, strength
+
+
+def theirs(file: str, strength: float = 1.0) -> Link:
+    return "LoraLoaderModelOnly", file, strength
+
+
+def chained(prompt: Prompt, *links: Link) -> Prompt:
+    """The graph with LoRA nodes between its loader, which is its first node, and whatever takes the MODEL."""
+    graph = Graph(copy.deepcopy(prompt))
+    takers = [node["inputs"] for node in graph.prompt.values() if node["inputs"].get("model") == ["1", 0]]
+    model = ["1", 0]
+    for node, file, strength in links:
+        names = ("lora", "strength") if node == "SVD_LoRA" else ("lora_name", "strength_model")
+        model = graph.add(node, model=model, **dict(zip(names, (file, strength), strict=True)))[0]
+    for inputs in takers:
+        inputs["model"] = model
+    return graph.prompt
+
+
+def merged_unet(host: Host, loras: Path, *files: str) -> Tensors:
+    """The UNet's weights with LoRAs merged by the core."""
+    pipe = SVDPipeline.from_checkpoint(host.checkpoints / SMALL, device="cpu", dtype=torch.float32)
+    for file in files:
+        pipe.load_lora(loras / file)
+    return {PREFIX + name: parameter.detach() for name, parameter in pipe.unet.named_parameters()}
+
+
+def test_a_lora_changes_the_clip(plain: Tensors, with_lora: Tensors) -> None:
+    assert with_lora["latent"].isfinite().all()
+    assert relative_error(with_lora["latent"], plain["latent"]) > 0.01
+
+
+def test_it_equals_the_weights_merged_by_the_core(
+    client: Client, host: Host, source: Source, loras: Path, with_lora: Tensors
+) -> None:
+    """The checkpoint with the LoRA in it, saved and loaded as any other."""
+    path = host.checkpoints / "merged.safetensors"
+    whole = {name: tensor.float() for name, tensor in load_file(host.checkpoints / SMALL).items()}
+    save_file(whole | merged_unet(host, loras, OFFICIAL), path, read_header(host.checkpoints / SMALL).metadata)
+    assert open_checkpoint(path).unet == small_config().unet
+    merged = Source(path.name, source.picture, source.native_loader)
+    clip = run_and_load(client, host.output, build(merged, CLIP, name="merged"))
+    error = relative_error(with_lora["latent"], clip["latent"])
+    print("node / merged", error)
+    assert error <= 1e-4
+
+
+def test_every_name_it_has_means_the_same(client: Client, host: Host, source: Source, with_lora: Tensors) -> None:
+    clip = run_and_load(client, host.output, chained(build(source, CLIP, name="kohya"), ours(KOHYA)))
+    assert torch.equal(clip["latent"], with_lora["latent"])
+    assert f"{KOHYA}: matched {len(CHANGED)} of {len(CHANGED)} layers." in host.log_text()
+    assert f"{KOHYA}: {len(inert())} of its layers change queries and keys" in host.log_text()
+
+
+def inert() -> list[str]:
+    return [name for name in CHANGED if name.endswith((".attn2.to_q.weight", ".attn2.to_k.weight"))]
+
+
+def test_the_hosts_own_loader_takes_official_names(
+    client: Client, host: Host, source: Source, with_lora: Tensors
+) -> None:
+    before = len(host.log_text())
+    clip = run_and_load(client, host.output, chained(build(source, CLIP, name="theirs"), theirs(OFFICIAL)))
+    assert torch.equal(clip["latent"], with_lora["latent"])
+    said = host.log_text()[before:]
+    assert "lora key not loaded" not in said and "NOT LOADED" not in said
+
+
+def test_both_loaders_stack(client: Client, host: Host, source: Source, with_lora: Tensors) -> None:
+    chains = {
+        "ours": (ours(OFFICIAL), ours(SECOND)),
+        "mixed": (ours(OFFICIAL), theirs(SECOND)),
+        "turned": (theirs(SECOND), ours(OFFICIAL)),
+    }
+    clips = [
+        run_and_load(client, host.output, chained(build(source, CLIP, name=name), *links))["latent"]
+        for name, links in chains.items()
+    ]
+    assert relative_error(clips[0], with_lora["latent"]) > 0.01
+    assert torch.equal(clips[0], clips[1])
+    assert relative_error(clips[2], clips[0]) <= 1e-4  # another order of the same sums
+
+
+def test_strength(client: Client, host: Host, source: Source, plain: Tensors, with_lora: Tensors) -> None:
+    """None leaves the model as it is, and a LoRA and its opposite cancel."""
+    off = run_and_load(client, host.output, chained(build(source, CLIP, name="off"), ours(OFFICIAL, 0.0)))
+    assert torch.equal(off["latent"], plain["latent"])
+    undone = chained(build(source, CLIP, name="undone"), ours(OFFICIAL, 0.5), ours(OFFICIAL, -0.5))
+    assert relative_error(run_and_load(client, host.output, undone)["latent"], plain["latent"]) <= 1e-4
+    half = run_and_load(client, host.output, chained(build(source, CLIP, name="half"), ours(OFFICIAL, 0.5)))
+    assert relative_error(half["latent"], plain["latent"]) > 0.001
+    assert relative_error(half["latent"], with_lora["latent"]) > 0.001
+
+
+def test_the_native_model_takes_it(client: Client, host: Host, source: Source, with_lora: Tensors) -> None:
+    prompt = chained(build(source, CLIP, ("loader",), name="native"), ours(OFFICIAL))
+    clip = run_and_load(client, host.output, prompt)
+    error = relative_error(clip["latent"], with_lora["latent"])
+    print("native model / ours", error)
+    assert error <= 1e-3
+
+
+def test_weights_in_eight_bits_take_it(
+    client: Client, host: Host, source: Source, plain: Tensors, with_lora: Tensors
+) -> None:
+    """Their rounding shows, and less than the LoRA does."""
+    prompt = chained(build(source, CLIP, name="eight"), ours(OFFICIAL))
+    prompt["1"]["inputs"]["weight_dtype"] = "fp8_e4m3fn"
+    clip = run_and_load(client, host.output, prompt)
+    near = relative_error(clip["latent"], with_lora["latent"])
+    far = relative_error(clip["latent"], plain["latent"])
+    print("fp8", near, far)
+    assert near < far
+
+
+def test_it_reaches_weights_that_are_loaded_in_part(comfyui: Path, host: Host, loras: Path) -> None:
+    """Every layer takes it, wherever its weights are, and the model it was added to stays as it was."""
+    command = [sys.executable, str(Path(__file__).with_name("lora_process.py"))]
+    command += map(str, (comfyui, host.checkpoints / SMALL, loras / OFFICIAL))
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    report = json.loads(output.splitlines()[-1])
+    print(report)
+    assert report["not taken"] == report["on the first"] == report["restored"] == 0
+    assert report["effect"] > 0.01
+    assert report["in part"] <= 1e-6
+
+
+def test_the_host_saves_what_it_changed(client: Client, host: Host, loras: Path) -> None:
+    graph = Graph()
+    loader = graph.add("SVD_Loader", checkpoint=SMALL, weight_dtype="auto")
+    lora = graph.add("SVD_LoRA", model=loader[0], lora=OFFICIAL, strength=1.0)
+    names = {"clip_vision": loader[1], "vae": loader[2], "filename_prefix": "with_lora"}
+    graph.add("ImageOnlyCheckpointSave", model=lora[0], **names)
+    succeeded(client.run(graph.prompt))
+    (path,) = host.output.glob("with_lora*.safetensors")
+    saved, wanted = load_file(path), merged_unet(host, loras, OFFICIAL)
+    for name, weight in wanted.items():
+        torch.testing.assert_close(saved[name].float(), weight, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_a_lora_of_another_model(client: Client, source: Source) -> None:
+    node, sentence = failure(client, chained(build(source, CLIP, name="never"), ours(OTHER)))
+    assert node == "SVD_LoRA"
+    assert OTHER in sentence and "does not fit this model" in sentence
+    assert_one_sentence(sentence.replace(OTHER, "file"))
+
+
+def test_a_file_that_is_no_lora(client: Client, host: Host, source: Source, loras: Path) -> None:
+    (loras / SMALL).write_bytes((host.checkpoints / SMALL).read_bytes())
+    node, sentence = failure(client, chained(build(source, CLIP, name="never"), ours(SMALL)))
+    assert node == "SVD_LoRA"
+    assert f"{SMALL} is not a LoRA" in sentence
+
+
+def test_files_outside_the_list_are_refused(client: Client, source: Source) -> None:
+    with pytest.raises(HostError) as refused:
+        client.queue(chained(build(source, CLIP, name="never"), ours("../checkpoints/small.safetensors")))
+    errors = [error["type"] for node in refused.value.body["node_errors"].values() for error in node["errors"]]
+    assert "value_not_in_list" in errors
