@@ -45,7 +45,10 @@ class Canvas:
         (x0, y0), (x1, y1), head = start, end, 4 + 2 * width
         self.line([(x0, y0), (x1 - head, y1)], colour, width)
         corners = [(x1, y1), (x1 - head, y1 - head * 0.6), (x1 - head, y1 + head * 0.6)]
-        self.draw.polygon([(x * SCALE, y * SCALE) for x, y in corners], colour)
+        self.polygon(corners, colour)
+
+    def polygon(self, corners: Sequence[Point], fill: str) -> None:
+        self.draw.polygon([(x * SCALE, y * SCALE) for x, y in corners], fill)
 
     def picture(self, picture: Image.Image, corner: Point, size: Point, line: str = LINE) -> None:
         """Paste a picture, stretched to `size`, in a thin frame."""
