@@ -17,6 +17,7 @@ from tools.host import PACK_NAME, Host
 from tools.workflow import WORKFLOWS
 
 DOCS = REPOSITORY / "web" / "docs"
+EXAMPLES = REPOSITORY / "example_workflows"
 NODES = sorted(page.stem for page in DOCS.glob("*.md"))
 TRANSLATED = [language for language in locales.languages() if language != locales.SOURCE_LANGUAGE]
 LANGUAGES = [locales.SOURCE_LANGUAGE, *TRANSLATED]
@@ -133,5 +134,5 @@ def test_another_folder_name_breaks_nothing(renamed: Host) -> None:
         check_help(renamed, OTHER_NAME, "SVD_Sampler", language)
         assert renamed.client.get("/api/i18n")[language]["nodeDefs"] == locales.read(language)
     assert set(WORKFLOWS) <= set(renamed.client.get("/api/workflow_templates")[OTHER_NAME])
-    for name in WORKFLOWS:
-        assert fetch(renamed, f"/api/workflow_templates/{OTHER_NAME}/{name}.json")
+    for file in [f"{name}.json" for name in WORKFLOWS] + [path.name for path in EXAMPLES.glob("*.jpg")]:
+        assert fetch(renamed, f"/api/workflow_templates/{OTHER_NAME}/{file}"), file
