@@ -21,7 +21,7 @@ EXAMPLES = REPOSITORY / "example_workflows"
 NODES = sorted(page.stem for page in DOCS.glob("*.md"))
 TRANSLATED = [language for language in locales.languages() if language != locales.SOURCE_LANGUAGE]
 LANGUAGES = [locales.SOURCE_LANGUAGE, *TRANSLATED]
-OTHER_NAME = "SVD nodes (2)"  # what a file manager makes of a second copy
+OTHER_NAME = "My_SVD-copy"  # without spaces: the host serves the web folder of no pack that has one in its name
 
 
 @pytest.fixture(scope="module")
