@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .nodes import SVDExtension
 
-__all__ = ["comfy_entrypoint"]
+__all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
+
+WEB_DIRECTORY = "./web"  # node help; the host serves it under the name of this folder, whatever that is
 
 
 async def comfy_entrypoint() -> SVDExtension:

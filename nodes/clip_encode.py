@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ..svd_core import image as pictures
-from .host import CATEGORY, io
+from .host import ALIASES, CATEGORY, io
 from .host_clip_vision import encode_pixels
 
 
@@ -19,7 +19,7 @@ class SVDCLIPImageEncode(io.ComfyNode):
             display_name="CLIP Image Encode",
             category=CATEGORY,
             description="Encodes the picture with CLIP. The model takes its idea of the whole scene from here.",
-            search_aliases=["svd", "img2vid", "image to video", "clip vision encode"],
+            search_aliases=[*ALIASES, "clip vision encode"],
             inputs=[
                 io.ClipVision.Input("clip_vision", tooltip="From SVD Loader, or any CLIP ViT-H image encoder."),
                 io.Image.Input("image", tooltip="The picture to animate, at any size."),

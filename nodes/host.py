@@ -29,6 +29,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 CATEGORY = "SVD"
+ALIASES = ("svd", "img2vid", "stable video", "image to video")  # each node is found by these, beside its own
 DIFFUSERS_PREFIX = "diffusers/"
 BUNDLED = f"{DEMO_CHECKPOINT.stem} (bundled)"  # no file name, so that none in the model folders can be meant
 

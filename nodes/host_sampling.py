@@ -11,9 +11,9 @@ import comfy.utils
 import latent_preview
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..svd_core import guidance, noise
+from ..svd_core.errors import needing
 from ..svd_core.preview import contact_sheet
 from ..svd_core.samplers import SAMPLERS, StepInfo
 from .host import ProgressBar, model_management
@@ -70,6 +70,8 @@ def host_sampler(name: str, generator: torch.Generator) -> Any:
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             return model(x, sigma.to(x).expand(len(x)), **extra_args)
 
+        with needing("tqdm", "Sampling"):
+            from tqdm import tqdm
         with tqdm(total=len(sigmas) - 1, disable=disable) as bar:
 
             def report(step: StepInfo) -> None:

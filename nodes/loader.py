@@ -6,7 +6,7 @@ import torch
 
 from ..svd_core.checkpoint import open_checkpoint
 from ..svd_core.storage import FP8
-from .host import CATEGORY, checkpoint_names, checkpoint_path, io
+from .host import ALIASES, CATEGORY, checkpoint_names, checkpoint_path, io
 from .host_clip_vision import SVDClipVision
 from .host_model import make_model
 from .host_vae import SVDVAE
@@ -32,7 +32,7 @@ class SVDLoader(io.ComfyNode):
             display_name="SVD Loader",
             category=CATEGORY,
             description="Loads a Stable Video Diffusion checkpoint: a single file or a diffusers folder.",
-            search_aliases=["stable video diffusion", "svd", "img2vid", "image to video", "load checkpoint"],
+            search_aliases=[*ALIASES, "stable video diffusion", "load checkpoint"],
             inputs=[
                 io.Combo.Input(
                     "checkpoint",

@@ -14,7 +14,7 @@ from ..svd_core.guidance import GUIDANCE_KINDS, guidance_scale
 from ..svd_core.releases import advise
 from ..svd_core.samplers import SAMPLERS
 from ..svd_core.sampling_plan import MEMORY_CHOICES
-from .host import CATEGORY, io
+from .host import ALIASES, CATEGORY, io
 from .host_model import is_video_model
 from .host_sampling import sample_clip
 from .loader import RELEASE
@@ -30,7 +30,7 @@ class SVDSampler(io.ComfyNode):
             display_name="SVD Sampler",
             category=CATEGORY,
             description="Samples the clip, with guidance that is gentle at the picture and grows over the frames.",
-            search_aliases=["svd", "img2vid", "image to video", "ksampler", "video linear cfg"],
+            search_aliases=[*ALIASES, "ksampler", "video linear cfg"],
             inputs=[
                 io.Model.Input("model", tooltip="From SVD Loader; LoRA and patch nodes may stand between."),
                 io.Conditioning.Input("positive", tooltip="From VAE Encode Conditioning."),

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from ..svd_core.checks import check_latents
-from .host import CATEGORY, io
+from .host import ALIASES, CATEGORY, io
 from .host_vae import SVDVAE
 from .vae_conditioning import check_vae
 
@@ -21,7 +21,7 @@ class SVDTemporalVAEDecode(io.ComfyNode):
             display_name="Temporal VAE Decode",
             category=CATEGORY,
             description="Decodes the clip as a whole, so that nothing flickers, in as little memory as there is.",
-            search_aliases=["svd", "img2vid", "image to video", "vae decode", "video decode"],
+            search_aliases=[*ALIASES, "vae decode", "video decode"],
             inputs=[
                 io.Vae.Input("vae", tooltip="From SVD Loader."),
                 io.Latent.Input("samples", tooltip="The clip from SVD Sampler."),

@@ -12,7 +12,7 @@ from ..svd_core import conditioning, noise
 from ..svd_core import image as pictures
 from ..svd_core.conditioning import MicroConditioning
 from ..svd_core.errors import SVDError
-from .host import CATEGORY, io
+from .host import ALIASES, CATEGORY, io
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class SVDVAEEncodeConditioning(io.ComfyNode):
             display_name="VAE Encode Conditioning",
             category=CATEGORY,
             description="Encodes the picture, with the size, length, speed and motion of the clip to make of it.",
-            search_aliases=["svd", "img2vid", "image to video", "svd conditioning"],
+            search_aliases=[*ALIASES, "svd conditioning", "vae encode"],
             inputs=[
                 io.Vae.Input("vae", tooltip="From SVD Loader."),
                 io.Image.Input("image", tooltip="The picture to animate. Of several, the first is used."),

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from .errors import SVDError
+from .errors import SVDError, needing
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +182,8 @@ def _centred(image: Tensor, width: int, height: int) -> Tensor:
 def _reference_resize(image: Tensor, size: int) -> Tensor:
     if image.shape[-2:] == (size, size):
         return image
-    from kornia.geometry.transform import resize
+    with needing("kornia", "Fitting a picture to CLIP"):
+        from kornia.geometry.transform import resize
 
     # A lone row or column has no neighbour for the blur to mirror; doubled, it is the same picture.
     image = image.repeat_interleave(2, -2) if image.shape[-2] == 1 else image

@@ -24,7 +24,7 @@ from .checks import check_latents, check_num_frames
 from .clip_vision import ClipVision
 from .conditioning import MicroConditioning
 from .config import ModelConfig
-from .errors import SVDError
+from .errors import SVDError, needing
 from .layers import Layers
 from .lora import LoRA, LoRAStack, read_lora
 from .releases import UNKNOWN, advise
@@ -291,7 +291,8 @@ def _dtype_of(module: nn.Module) -> torch.dtype:
 @contextmanager
 def _progress(label: str, total: int, callback: Callback | None, shown: bool) -> Iterator[Callback]:
     """A step callback that moves a progress bar and passes the step on."""
-    from tqdm import tqdm
+    with needing("tqdm", "A progress bar"):
+        from tqdm import tqdm
 
     with tqdm(total=total, desc=label, disable=not shown) as bar:
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import SVDError
+from .errors import SVDError, needing
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 MAX_CRF = 51
@@ -47,9 +47,10 @@ def save_video(frames: Any, path: str | Path, fps: float = 7, quality: float = 5
 
 def _encode(pictures: Iterator[np.ndarray], path: Path, container: str, rate: Fraction, crf: int) -> None:
     """pictures: h w 3 uint8 each, of equal and even sides."""
-    import av
-    from av.codec.codec import UnknownCodecError
-    from av.error import FFmpegError
+    with needing("av", "Writing a video"):
+        import av
+        from av.codec.codec import UnknownCodecError
+        from av.error import FFmpegError
 
     first = next(pictures)
     try:

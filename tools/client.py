@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
 JSON = dict[str, Any]
@@ -65,6 +65,10 @@ class Client:
 
     def get(self, path: str, **query: str) -> Any:
         return json.loads(self._request("GET", path + ("?" + urlencode(query) if query else "")))
+
+    def fetch(self, path: str) -> bytes:
+        """A file that the server serves."""
+        return self._request("GET", quote(path))
 
     def post(self, path: str, body: JSON) -> Any:
         answer = self._request("POST", path, json.dumps(body).encode(), "application/json")

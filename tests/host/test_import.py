@@ -1,0 +1,46 @@
+"""The pack is imported by a host that lacks libraries, or has broken ones: only what needs them may fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from svd_core import SVDError, save_video
+from svd_core.image import clip_pixels
+from tools.client import JSON
+from tools.comfyui import REPOSITORY
+
+OPTIONAL = ("kornia", "av", "tqdm", "diffusers", "transformers")
+
+
+def import_pack(comfyui: Path, *options: str) -> JSON:
+    command = [sys.executable, str(REPOSITORY / "tools" / "import_pack.py"), str(comfyui), *options]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def test_all_nodes_are_there_without_optional_libraries(comfyui: Path) -> None:
+    whole, bare = import_pack(comfyui), import_pack(comfyui, "--without", *OPTIONAL)
+    assert bare["object_info"] == whole["object_info"]
+    assert len(whole["object_info"]) >= 5
+
+
+@pytest.mark.parametrize("broken", [None, ModuleType("kornia")])
+def test_a_broken_library_is_named_by_what_needs_it(monkeypatch: pytest.MonkeyPatch, broken: ModuleType | None) -> None:
+    """None in sys.modules: not installed. An empty module: there, and of no use."""
+    for name in [name for name in sys.modules if name.startswith("kornia.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "kornia", broken)
+    with pytest.raises(SVDError, match=r"Fitting a picture to CLIP needs the Python library kornia.*pip install"):
+        clip_pixels(torch.rand(1, 3, 32, 48))
+
+
+def test_without_av_only_writing_a_video_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(SVDError, match="Writing a video needs the Python library av"):
+        save_video(torch.zeros(2, 16, 16, 3), tmp_path / "clip.mp4", fps=7)
