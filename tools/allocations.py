@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -27,8 +28,10 @@ class AllocationCounter(TorchDispatchMode):
     Work space inside an operation is not seen.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None = None) -> None:
+        """limit: bytes that a device, but not the host, has; beyond them its memory has run out."""
         super().__init__()
+        self.limit = limit
         self.live: defaultdict[str, int] = defaultdict(int)
         self.peak: defaultdict[str, int] = defaultdict(int)
         self._known: set[int] = set()
@@ -51,8 +54,10 @@ class AllocationCounter(TorchDispatchMode):
         place = self._place or tensor.device.type
         size = storage.nbytes() if counts else 0
         self.live[place] += size
-        self.peak[place] = max(self.peak[place], self.live[place])
         weakref.finalize(storage, self._forget, key, place, size)
+        if size and place != HOST and self.limit is not None and self.live[place] > self.limit:
+            raise torch.OutOfMemoryError(f"{self.live[place]} bytes are alive and {self.limit} are all there are")
+        self.peak[place] = max(self.peak[place], self.live[place])
 
     def _forget(self, key: int, place: str, size: int) -> None:
         self._known.discard(key)

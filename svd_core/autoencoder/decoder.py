@@ -67,7 +67,7 @@ class Decoder(nn.Module):
 
     def head(self, x: Tensor) -> Tensor:
         """The last norm and convolution, frame by frame."""
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(F.silu(self.norm_out(x), inplace=True))
 
     def mix_frames(self, x: Tensor, num_frames: int) -> Tensor:
         """The temporal decoder's last layer, a convolution over the frames of the finished pictures."""

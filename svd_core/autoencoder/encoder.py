@@ -21,11 +21,6 @@ class EncoderLevel(nn.Module):
         self.block = nn.ModuleList(ResnetBlock(layers, config, a, b) for a, b in pairwise(widths))
         self.downsample = nn.Identity() if last else Downsample(layers, c_out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.block:
-            x = block(x)
-        return self.downsample(x)
-
 
 class Encoder(nn.Module):
     def __init__(self, layers: Layers, config: AutoencoderConfig) -> None:
@@ -44,5 +39,6 @@ class Encoder(nn.Module):
         """x: b 3 8h 8w. Returns mean and log-variance side by side, b 8 h w."""
         x = self.conv_in(x)
         for level in self.down:
-            x = level(x)
+            for layer in (*level.block, level.downsample):  # not in a call of their own, which would hold the first x
+                x = layer(x)
         return self.conv_out(F.silu(self.norm_out(self.mid(x))))

@@ -72,6 +72,7 @@ def _decode_images(
     space: Workspace, decoder: Decoder, stem: Prepare, clip: ClipBuffer, pictures: ClipBuffer, offset: int
 ) -> None:
     """Frames have nothing to do with each other, so each goes through the whole decoder before the next."""
+    scale = pictures.shape[2] // clip.shape[2]
 
     def work(tile: Tile, inputs: list[Tensor]) -> None:
         if space.plan.bands > 1:
@@ -82,7 +83,7 @@ def _decode_images(
         for prepare, block in steps(decoder, stem):
             x = prepare(x)
             x = block.spatial(x)
-        pictures.write(tile.later(offset), decoder.head(x))
+        pictures.write(tile.scaled(scale).later(offset), decoder.head(x))
 
     space.sweep(clip.whole, lambda tile: _whole_frames(space, clip, tile), work, whole_rows=True)
 
@@ -90,8 +91,9 @@ def _decode_images(
 def _decode_image_in_bands(
     space: Workspace, decoder: Decoder, stem: Prepare, clip: ClipBuffer, pictures: ClipBuffer, frame: Tile, offset: int
 ) -> None:
+    offset += frame.start
     for prepare, block in steps(decoder, stem):
-        clip, _ = spatial_in_bands(space, clip, frame, prepare, block, None)
+        clip, _ = spatial_in_bands(space, clip, frame, prepare, block)
         frame = clip.whole
     head_in_bands(space, clip, frame, decoder, pictures, offset)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 from weakref import WeakSet
 
 import torch
@@ -20,6 +21,7 @@ IsOutOfMemory = Callable[[Exception], bool]
 Reads = Callable[[Tile], Sequence[Loaded]]
 # Gets the loaded tensors as a list and takes them from it, so that nothing outlives its last use.
 Work = Callable[[Tile, list[Tensor]], None]
+Made = TypeVar("Made")
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -51,23 +53,40 @@ class Workspace:
         """
         pending = self._cut([whole], whole, whole_rows)
         ahead: Sequence[Loaded] | None = None
+
+        def first() -> None:
+            nonlocal ahead
+            inputs = [each.wait() for each in (reads(pending[0]) if ahead is None else ahead)]
+            ahead = reads(pending[1]) if len(pending) > 1 else None
+            work(pending[0], inputs)
+
         while pending:
-            tile = pending[0]
-            try:
-                inputs = [each.wait() for each in (reads(tile) if ahead is None else ahead)]
-                ahead = reads(pending[1]) if len(pending) > 1 else None
-                work(tile, inputs)
+            if self._done(first, pending[0].frames):
                 pending.pop(0)
-                continue
-            except Exception as error:
-                self.transfers.finish()  # while the traceback still holds what is being copied
-                if not self.is_oom(error) or self._smaller(tile) is None:
-                    raise
-            # Outside the handler, so that the exception no longer holds the tensors of the failed attempt.
-            inputs, ahead = [], None
-            self._step_down(tile)
-            pending = self._cut(pending, whole, whole_rows)
+            else:
+                ahead = None
+                pending = self._cut(pending, whole, whole_rows)
         self.transfers.finish()
+
+    def make(self, tensors: Callable[[], Made]) -> Made:
+        """What is needed between sweeps; it is made once more if memory ran out, with less of it in use."""
+        made: list[Made] = []
+        while not self._done(lambda: made.append(tensors()), self.plan.frames_at_once):
+            pass
+        return made[0]
+
+    def _done(self, attempt: Callable[[], None], frames: int) -> bool:
+        """Whether the attempt on so many frames went well; else memory ran out, and the plan is smaller by now."""
+        try:
+            attempt()
+            return True
+        except Exception as error:
+            self.transfers.finish()  # while the traceback still holds what is being copied
+            if not self.is_oom(error) or self._smaller(frames) is None:
+                raise
+        # Outside the handler, so that the exception no longer holds the tensors of the failed attempt.
+        self._step_down(frames)
+        return False
 
     def _cut(self, tiles: Iterable[Tile], whole: Tile, whole_rows: bool) -> list[Tile]:
         height = whole.bottom - whole.top
@@ -79,12 +98,11 @@ class Workspace:
             for piece in band.frames_apart(self.plan.frames_at_once)
         ]
 
-    def _smaller(self, tile: Tile) -> DecodePlan | None:
-        tried = replace(self.plan, frames_at_once=min(self.plan.frames_at_once, tile.frames))
-        return tried.smaller(self.max_bands)
+    def _smaller(self, frames: int) -> DecodePlan | None:
+        return replace(self.plan, frames_at_once=min(self.plan.frames_at_once, frames)).smaller(self.max_bands)
 
-    def _step_down(self, tile: Tile) -> None:
-        smaller = self._smaller(tile)
+    def _step_down(self, frames: int) -> None:
+        smaller = self._smaller(frames)
         assert smaller is not None
         self.plan = smaller
         if self.plan.spill:

@@ -22,7 +22,7 @@ def temporal_half(space: Workspace, block: VideoResnetBlock, clip: ClipBuffer, m
     num_frames = clip.shape[0]
     hidden = space.buffer(*clip.shape)
     hidden_moments: list[Moments] = []
-    affine = scale_shift(moments, norm1, space.like)
+    affine = space.make(lambda: scale_shift(moments, norm1, space.like))
 
     def first(tile: Tile, inputs: list[Tensor]) -> None:
         x = affine.silu_window(inputs.pop(), tile.start == 0, tile.stop == num_frames)
@@ -32,15 +32,14 @@ def temporal_half(space: Workspace, block: VideoResnetBlock, clip: ClipBuffer, m
         hidden_moments.append(measured)
 
     space.sweep(clip.whole, lambda tile: [clip.read(tile.with_frames(1, 1, num_frames))], first)
-    affine = scale_shift(hidden_moments, norm2, space.like)
-    weight = block.temporal_weight(space.like).to(space.dtype)
+    affine = space.make(lambda: scale_shift(hidden_moments, norm2, space.like))
+    weight = space.make(lambda: block.temporal_weight(space.like))
 
     def second(tile: Tile, inputs: list[Tensor]) -> None:
         x = affine.silu_window(inputs.pop(), tile.start == 0, tile.stop == num_frames)
         x = _convolve(conv2, x)
-        x *= weight
         spatial = inputs.pop()
-        spatial += x
+        torch.addcmul(spatial, x, weight, out=spatial)
         clip.write(tile, spatial)
 
     space.sweep(clip.whole, lambda tile: [clip.read(tile), hidden.read(tile.with_frames(1, 1, num_frames))], second)
@@ -61,16 +60,17 @@ def temporal_half_recomputed(
     (norm1, conv1), (norm2, conv2) = block.time_stack.norms_and_convs()
     num_frames = clip.shape[0]
     hidden_moments: list[Moments] = []
-    affine1 = scale_shift(moments, norm1, space.like)
+    affine1 = space.make(lambda: scale_shift(moments, norm1, space.like))
 
     def first(tile: Tile, inputs: list[Tensor]) -> None:
         x = affine1.silu_window(inputs.pop(), tile.start == 0, tile.stop == num_frames)
-        hidden_moments.append(measure(_convolve(conv1, x), norm2.num_groups))
+        x = _convolve(conv1, x)
+        hidden_moments.append(measure(x, norm2.num_groups))
 
     space.sweep(clip.whole, lambda tile: [clip.read(tile.with_frames(1, 1, num_frames))], first)
-    affine2 = scale_shift(hidden_moments, norm2, space.like)
-    weight = block.temporal_weight(space.like).to(space.dtype)
-    overwritten = space.like.new_empty(2, *clip.shape[1:])
+    affine2 = space.make(lambda: scale_shift(hidden_moments, norm2, space.like))
+    weight = space.make(lambda: block.temporal_weight(space.like))
+    overwritten = space.make(lambda: space.like.new_empty(2, *clip.shape[1:]))
 
     def second(tile: Tile, inputs: list[Tensor]) -> None:
         ahead = inputs.pop()  # from the tile's first frame to two beyond its last
@@ -81,11 +81,10 @@ def temporal_half_recomputed(
         hidden = _convolve(conv1, hidden)
         hidden = affine2.silu_window(hidden, tile.start == 0, tile.stop == num_frames)
         update = _convolve(conv2, hidden)
-        update *= weight
         kept = x[: own.stop][-2:]
         overwritten[2 - len(kept) :, :, tile.top : tile.bottom] = kept
         spatial = ahead[: tile.frames]
-        spatial += update
+        torch.addcmul(spatial, update, weight, out=spatial)
         clip.write(tile, spatial)
 
     space.sweep(clip.whole, lambda tile: [clip.read(tile.with_frames(0, 2, num_frames))], second)
