@@ -83,7 +83,7 @@ class Layers:
         conv = _temporal_conv_class(self.operations.Conv3d)
         return conv(c_in, c_out, (3, 1, 1), padding=(1, 0, 0), dtype=self.dtype, device=self.device)
 
-    def group_norm(self, groups: int, channels: int, eps: float) -> nn.Module:
+    def group_norm(self, groups: int, channels: int, eps: float) -> nn.GroupNorm:
         return self.operations.GroupNorm(groups, channels, eps=eps, dtype=self.dtype, device=self.device)
 
     def layer_norm(self, width: int, eps: float = 1e-5) -> nn.Module:

@@ -46,7 +46,7 @@ def decode_planned(
     """
     space = Workspace(plan, z.shape[2], device or z.device, z.dtype, is_oom)
     scale = 2 ** (len(decoder.up) - 1)
-    pictures = space.buffer(len(z), decoder.conv_out.out_channels, scale * z.shape[2], scale * z.shape[3])
+    pictures = space.buffer(len(z), decoder.image_channels, scale * z.shape[2], scale * z.shape[3])
     decode = _decode_clip if decoder.temporal else _decode_images
     for offset in range(0, len(z), num_frames):
         clip = space.buffer(num_frames, *z.shape[1:])
@@ -147,7 +147,7 @@ def _spatial_half(
 def _head(space: Workspace, decoder: Decoder, clip: ClipBuffer) -> ClipBuffer:
     """The last layers that see one frame at a time."""
     num_frames, _, height, width = clip.shape
-    pictures = space.buffer(num_frames, decoder.conv_out.out_channels, height, width)
+    pictures = space.buffer(num_frames, decoder.image_channels, height, width)
 
     def work(tile: Tile, inputs: list[Tensor]) -> None:
         if space.plan.bands > 1:

@@ -5,6 +5,8 @@ A window has true neighbours on each side, and frames of zeros only where the cl
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -92,7 +94,7 @@ def temporal_half_recomputed(
 
 def mix_frames(space: Workspace, decoder: Decoder, unmixed: ClipBuffer, pictures: ClipBuffer, offset: int) -> None:
     num_frames = unmixed.shape[0]
-    conv = decoder.conv_out.time_mix_conv
+    conv = cast(nn.Module, decoder.conv_out.time_mix_conv)
 
     def work(tile: Tile, inputs: list[Tensor]) -> None:
         x = zero_window(inputs.pop(), tile.start == 0, tile.stop == num_frames)

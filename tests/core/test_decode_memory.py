@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from itertools import product
+from math import hypot
 from typing import Any
 
 import pytest
@@ -85,15 +86,18 @@ def test_clips_of_a_batch_do_not_mix(vae: Autoencoder, plan: DecodePlan) -> None
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_16_bits_lose_no_more_than_the_whole_clip_does(dtype: torch.dtype) -> None:
-    exact = make(SMALL).decode(latents())
-    vae = make(SMALL).to(dtype)
-    z = latents().to(dtype)
-    at_once = relative(vae.decode_planned(z, DecodePlan(FRAMES)), exact)
-    errors = [relative(vae.decode_planned(z, plan), exact) for plan in SOME_PLANS]
-    assert max(errors) <= 1.02 * at_once  # the last digits of 16 bits fall as they like
-    assert max(errors) <= relative(vae.decode(z), exact)
+    """Over several networks: in any one of them roundings fall for or against the split by some hundredths."""
+    config, z = replace(SMALL, norm_groups=8), latents(4)
+    whole, split = [], []
+    for seed in range(4):
+        exact = make(config, seed).decode(z)
+        vae = make(config, seed).to(dtype)
+        whole.append(relative(vae.decode(z.to(dtype)), exact))
+        split.append([relative(vae.decode_planned(z.to(dtype), plan), exact) for plan in SOME_PLANS])
     if dtype == torch.float16:
-        assert max(errors) <= 2e-3
+        assert max(map(max, split)) <= 2e-3
+    for errors in zip(*split, strict=True):
+        assert hypot(*errors) <= 1.05 * hypot(*whole)
 
 
 def test_latents_and_the_pictures_of_the_caller_are_left_alone(vae: Autoencoder) -> None:
