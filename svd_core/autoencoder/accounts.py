@@ -36,7 +36,7 @@ def block_size(x: int, y: int) -> int:
 class Account:
     num_frames: int
     plan: DecodePlan
-    widened: int  # numbers that one number becomes while moments are taken; 0 where it stays as it is
+    measured: int  # numbers made of one number while moments are taken: in fp32, and normalised
 
     @property
     def spilled(self) -> int:
@@ -100,7 +100,7 @@ class Account:
             copies = ahead + self.spilled * window.previous * y
             yield Place(copies + frames * (self.spilled * before + _layer_size(step)), buffers)
             yield Place(copies + frames * (own + block_size(x, y)), buffers)
-            yield Place(copies + (frames + self.widened) * y, buffers)
+            yield Place(copies + (frames + self.measured) * y, buffers)
             if self.spilled or frames < self.num_frames:
                 yield Place(ahead + frames * y, given + result)
 
@@ -113,7 +113,7 @@ class Account:
             hidden = clip if window.start or self.banded else 0
             yield Place(copies + (self.spilled * read + frames + 2) * band, clip + hidden)
             yield Place(copies + (2 * frames + 2) * band + taps, clip + hidden)
-            yield Place(copies + (frames + self.widened) * band, clip + hidden)
+            yield Place(copies + (frames + self.measured) * band, clip + hidden)
             if self.spilled or self.banded or frames < self.num_frames:
                 yield Place(ahead + frames * band, 2 * clip)
             copies += self.spilled * window.next * band
@@ -127,7 +127,7 @@ class Account:
             copies = self.spilled * self._read(window.next_start, window.next) * band
             yield Place(copies + (self.spilled * read + frames + 2) * band, clip)
             yield Place(copies + (2 * frames + 2) * band + taps, clip)
-            yield Place(copies + (frames + self.widened) * band, clip)
+            yield Place(copies + (frames + self.measured) * band, clip)
             yield Place(self._recomputed_window(window, band, taps) + 2 * y.size, clip)
 
     def _recomputed_window(self, window: Window, band: int, taps: int) -> int:
@@ -162,13 +162,13 @@ class Account:
         buffers += x.size + y.size
         rows, seen = _rows(x, self.plan.bands), _rows_seen(x, self.plan.bands)
         yield Place(self._layer_in_bands(step), buffers - y.size)
-        yield Place((spilled + self.widened) * x.rows(rows), buffers - y.size)
+        yield Place((spilled + self.measured) * x.rows(rows), buffers - y.size)
         yield Place((spilled + 1) * (x.rows(seen) + y.rows(seen)), buffers)
-        yield Place((spilled + self.widened) * y.rows(rows), buffers)
+        yield Place((spilled + self.measured) * y.rows(rows), buffers)
         yield Place((2 * spilled + 2) * y.rows(seen), buffers)
         shortcut = 0 if x.channels == y.channels else y.rows(rows)
         yield Place((spilled + 1) * y.rows(seen) + spilled * x.rows(rows) + shortcut, buffers)
-        yield Place((spilled + 1) * y.rows(seen) + self.widened * y.rows(rows), buffers)
+        yield Place((spilled + 1) * y.rows(seen) + self.measured * y.rows(rows), buffers)
 
     def _layer_in_bands(self, step: Step) -> int:
         before, x, spilled = step.before, step.x, self.spilled
@@ -184,7 +184,7 @@ class Account:
 
     def _head_in_bands(self, y: Frame, pictures: Frame, buffers: int) -> Iterator[Place]:
         seen = _rows_seen(y, self.plan.bands)
-        yield Place((self.spilled + self.widened) * y.rows(_rows(y, self.plan.bands)), buffers)
+        yield Place((self.spilled + self.measured) * y.rows(_rows(y, self.plan.bands)), buffers)
         yield Place((self.spilled + 1) * (y.rows(seen) + pictures.rows(seen)), buffers)
 
 

@@ -50,8 +50,7 @@ def decode_footprint(
     config: AutoencoderConfig, height: int, width: int, num_frames: int, dtype: torch.dtype, plan: DecodePlan
 ) -> Footprint:
     """Peak of `Autoencoder.decode_planned` for one clip, its latents given. height, width: of the latent."""
-    wider = torch.float32.itemsize // dtype.itemsize
-    account = Account(num_frames, plan, wider if wider > 1 else 0)
+    account = Account(num_frames, plan, 2 * max(torch.float32.itemsize // dtype.itemsize, 1))
     steps = list(decoder_steps(config, height, width))
     pictures = Frame(config.image_channels, steps[-1].y.height, steps[-1].y.width)
     places = list(account.clip(steps, pictures) if config.temporal_decoder else account.images(steps, pictures))
