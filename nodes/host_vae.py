@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..svd_core import memory
-from ..svd_core.autoencoder import Autoencoder
+from ..svd_core.autoencoder import Autoencoder, DecodePlan
+from ..svd_core.autoencoder.footprint import decode_footprint, encode_bytes
 from ..svd_core.checkpoint import Checkpoint
 from ..svd_core.config import AutoencoderConfig
 from ..svd_core.layers import Layers
@@ -73,13 +74,12 @@ class SVDVAE(comfy.sd.VAE):
         """shape: b 3 h w. One picture at a time, in fp32 whatever the weights are."""
         height, width = shape[-2:]
         scale = self.config.downscale
-        return memory.decode_frame_bytes(self.config, height // scale, width // scale, torch.float32)
+        return encode_bytes(self.config, height // scale, width // scale)
 
     def _decode_bytes(self, shape: torch.Size, dtype: torch.dtype) -> int:
-        """shape: t 4 h w. The least that a decode needs: the clip's buffers and one frame's activations."""
+        """shape: t 4 h w. What a decode one frame at a time needs, its buffers on the device."""
         num_frames, _, height, width = shape
-        clip = memory.decode_clip_bytes(self.config, height, width, num_frames, dtype)
-        return clip + memory.decode_frame_bytes(self.config, height, width, dtype)
+        return decode_footprint(self.config, height, width, num_frames, dtype, DecodePlan(1)).device
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
         """pixel_samples: b 8h 8w 3 in [0, 1]. Returns b 4 h w, unscaled."""
@@ -105,8 +105,6 @@ class SVDVAE(comfy.sd.VAE):
         """latents: t 4 h w, one clip; frames_at_once: 0 chooses by the free memory and never changes the result."""
         needed = self.memory_used_decode(latents.shape, self.vae_dtype)
         model_management.load_models_gpu([self.patcher], memory_required=needed)
-        if frames_at_once <= 0:
-            frames_at_once = self._frames_that_fit(latents)
         frames = self._decode_in(self.vae_dtype, latents, frames_at_once)
         if self.vae_dtype != torch.float32 and not frames.isfinite().all():
             logger.warning("The decode in %s gave values that are not finite; decoding again in fp32.", self.vae_dtype)
@@ -114,25 +112,14 @@ class SVDVAE(comfy.sd.VAE):
         frames = frames.to(self.output_device, self.vae_output_dtype())
         return self.process_output(frames).movedim(1, -1)
 
-    def _frames_that_fit(self, latents: Tensor) -> int:
-        num_frames, _, height, width = latents.shape
-        free = self.patcher.get_free_memory(self.device)
-        return memory.frames_that_fit(self.config, height, width, num_frames, self.vae_dtype, free)
-
     def _decode_in(self, dtype: torch.dtype, latents: Tensor, frames_at_once: int) -> Tensor:
-        """Decode, with half as many frames at once each time the device runs out of memory."""
+        num_frames, _, height, width = latents.shape
+        clip = (self.config, height, width, num_frames, dtype)
+        free = self.patcher.get_free_memory(self.device)
+        plan = memory.plan_decode(*clip, free, memory.room_to_spill(self.device), frames_at_once)
+        logger.info(memory.describe_decode(*clip, plan, free))
         z = latents.to(self.device, dtype)
-        while True:
-            try:
-                return self.first_stage_model.decode(z, frames_at_once=frames_at_once)
-            except Exception as error:
-                model_management.raise_non_oom(error)
-                if frames_at_once == 1:
-                    raise
-            # Outside the handler, so that the exception no longer holds the tensors of the failed attempt.
-            model_management.soft_empty_cache()
-            frames_at_once = max(frames_at_once // 2, 1)
-            logger.warning("Out of memory while decoding; going on with %d frames at once.", frames_at_once)
+        return self.first_stage_model.decode_planned(z, plan, device=self.device, is_oom=model_management.is_oom)
 
     def get_sd(self) -> dict[str, Tensor]:
         """The weights to save. The host's image decoder expects a `quant_conv`; ours is folded, so an identity."""

@@ -1,54 +1,166 @@
-"""How many frames a decode may hold at once, from the memory that is free."""
+"""What is free, and the fastest split of a decode that fits it."""
 
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from math import inf
+from pathlib import Path
 
 import torch
 
+from .autoencoder.footprint import Footprint, decode_footprint
+from .autoencoder.plan import DecodePlan
 from .config import AutoencoderConfig
+from .errors import SVDError
 
-# Share of the free memory that a stage may count on; allocators fragment, and other programs move.
+# Share of the free memory that a stage may count on; allocators fragment, libraries take work space for convolutions,
+# and other programs move.
 USABLE = 0.8
 
 
 def free_memory(device: torch.device) -> int | None:
     """Bytes free on a device, None where it does not say."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if device.type == "cpu" and hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    return free_host_memory() if device.type == "cpu" else None
+
+
+def free_host_memory() -> int | None:
+    """Bytes that programs may still take, among them those that only cache files."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text("ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
 
 
-def decode_frame_bytes(config: AutoencoderConfig, height: int, width: int, dtype: torch.dtype) -> int:
-    """Activations of one frame at the widest place of the decoder, where twice `channels` reach full size.
+def room_to_spill(device: torch.device) -> int | None:
+    """Bytes of host memory for what the device lacks room for; none where the device has no memory of its own."""
+    return free_host_memory() if device.type == "cuda" else 0
 
-    height, width: of the latent. Four tensors of that size live at once: a block's input, its normalised copy, the
-    convolution's output and its work space.
+
+def plan_decode(
+    config: AutoencoderConfig,
+    height: int,
+    width: int,
+    num_frames: int,
+    dtype: torch.dtype,
+    free_device: int | None,
+    free_host: int | None,
+    frames_at_once: int = 0,
+) -> DecodePlan:
+    """The fastest plan that fits: as many frames at once as can be, then one buffer, then host memory, then bands.
+
+    height, width: of the latent. free_device, free_host: bytes, None where unknown. A device that does not say, or says
+    zero although its caches may hold what is needed, gets the smallest plan that costs little. frames_at_once: never
+    more than that; 0 leaves it open. Raises SVDError where nothing fits, with what would.
     """
-    pixels = height * width * config.downscale**2
-    return 4 * 2 * config.channels * pixels * dtype.itemsize
+    clip = _Clip(config, height, width, num_frames, dtype)
+    if not free_device:
+        spill = free_device == 0 and free_host != 0
+        return DecodePlan(max(min(frames_at_once, num_frames), 1), spill=spill)
+    room = _Room(USABLE * free_device, inf if free_host is None else USABLE * free_host)
+    plan = clip.fastest_plan(room, frames_at_once)
+    if plan is None:
+        raise SVDError(_refusal(clip, room, free_device, free_host))
+    return plan
 
 
-def decode_clip_bytes(config: AutoencoderConfig, height: int, width: int, num_frames: int, dtype: torch.dtype) -> int:
-    """The clip-sized buffers of a decode a few frames at a time: a block's input, and its two halves."""
-    pixels = height * width * config.downscale**2
-    return 3 * config.channels * pixels * num_frames * dtype.itemsize
+def describe_decode(
+    config: AutoencoderConfig,
+    height: int,
+    width: int,
+    num_frames: int,
+    dtype: torch.dtype,
+    plan: DecodePlan,
+    free_device: int | None,
+) -> str:
+    """One line for the log, such as "decode: 25 frames, 4 at once, peak 2.1 GB of 3.0 GB free"."""
+    needed = decode_footprint(config, height, width, num_frames, dtype, plan)
+    parts = [f"decode: {num_frames} frames", f"{min(plan.frames_at_once, num_frames)} at once"]
+    parts += [f"{plan.bands} bands"] * (plan.bands > 1) + ["one buffer"] * plan.recompute
+    parts += [f"{_gigabytes(needed.host)} in host memory"] * plan.spill
+    free = "" if free_device is None else f" of {_gigabytes(free_device)} free"
+    return ", ".join(parts) + f", peak {_gigabytes(needed.device)}{free}"
 
 
-def frames_that_fit(
-    config: AutoencoderConfig, height: int, width: int, num_frames: int, dtype: torch.dtype, free: int | None
-) -> int:
-    """Frames to decode at once, 1 to num_frames; the whole clip where the device does not tell what is free.
+@dataclass(frozen=True)
+class _Room:
+    """Bytes that a decode may take."""
 
-    The number changes the memory and not the result, so an estimate is enough.
-    """
-    if free is None or not config.temporal_decoder:
-        return num_frames if config.temporal_decoder else 1
-    per_frame = decode_frame_bytes(config, height, width, dtype)
-    usable = USABLE * free
-    if num_frames * per_frame <= usable:
-        return num_frames
-    left = usable - decode_clip_bytes(config, height, width, num_frames, dtype)
-    return int(min(max(left // per_frame, 1), num_frames))
+    device: float
+    host: float
+
+    def holds(self, needed: Footprint) -> bool:
+        return needed.device <= self.device and needed.host <= self.host
+
+
+@dataclass(frozen=True)
+class _Clip:
+    config: AutoencoderConfig
+    height: int
+    width: int
+    num_frames: int
+    dtype: torch.dtype
+
+    def footprint(self, plan: DecodePlan) -> Footprint:
+        return decode_footprint(self.config, self.height, self.width, self.num_frames, self.dtype, plan)
+
+    def fastest_plan(self, room: _Room, frames_at_once: int = 0) -> DecodePlan | None:
+        return next((plan for plan in self.fastest_first(frames_at_once) if room.holds(self.footprint(plan))), None)
+
+    def fastest_first(self, frames_at_once: int = 0) -> Iterator[DecodePlan]:
+        """Work grows along this list: by neighbours read twice, a convolution done twice, copies, and small bands."""
+        most = min(frames_at_once, self.num_frames) or self.num_frames
+        counts = sorted({-(-most // parts) for parts in range(1, most + 1)}, reverse=True)
+        modes = list(product((False, True), (False, True) if self.config.temporal_decoder else (False,)))
+        for mode in modes:
+            yield from (DecodePlan(frames, 1, *mode) for frames in counts)
+        bands = 2
+        while bands < 2 * self.height:
+            yield from (DecodePlan(1, min(bands, self.height), *mode) for mode in modes)
+            bands *= 2
+
+    def shrunk(self, sixteenths: int) -> _Clip:
+        """Smaller pictures of about the same shape, of a size the model takes as it is if they are large enough."""
+        height, width = (_round_down(side * sixteenths // 16) for side in (self.height, self.width))
+        return replace(self, height=height, width=width)
+
+    def __str__(self) -> str:
+        scale = self.config.downscale
+        return f"{scale * self.width}x{scale * self.height} pixels"
+
+
+def _round_down(side: int, multiple: int = 8) -> int:
+    return side // multiple * multiple or max(side, 1)
+
+
+def _refusal(clip: _Clip, room: _Room, free_device: int, free_host: int | None) -> str:
+    def largest(bound: int, changed: Callable[[int], _Clip]) -> _Clip | None:
+        """By bisection: what fits, fits all the more with less."""
+        fitting = bisect_left(range(1, bound), True, key=lambda n: changed(n).fastest_plan(room, 1) is None)
+        return changed(fitting) if fitting else None
+
+    shorter = largest(clip.num_frames, lambda frames: replace(clip, num_frames=frames))
+    shrunk = largest(16, clip.shrunk)
+    would = [] if shorter is None else [f"{shorter.num_frames} frame{'s' * (shorter.num_frames > 1)}"]
+    would += [] if shrunk is None else [str(shrunk)]
+    least = min((clip.footprint(plan) for plan in clip.fastest_first(1)), key=lambda needed: needed.device)
+    host = "" if free_host is None else f", and {_gigabytes(least.host)} in host memory of {_gigabytes(free_host)}"
+    return (
+        f"The decode of {clip.num_frames} frames of {clip} needs {_gigabytes(least.device)} on the device, of which "
+        f"{_gigabytes(free_device)} are free{host}, and may take {USABLE:.0%} of either; "
+        f"{' or '.join(would) + ' would fit' if would else 'free some memory first'}."
+    )
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

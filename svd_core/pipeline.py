@@ -259,17 +259,22 @@ class SVDPipeline:
         """
         check_latents(latents, self.vae.config.latent_channels)
         z = latents.float() / self.vae.config.scale_factor
-        if frames_at_once <= 0:
-            free = memory.free_memory(self.device)
-            num_frames, _, height, width = z.shape
-            frames_at_once = memory.frames_that_fit(self.vae.config, height, width, num_frames, self.dtype, free)
-        frames = self.vae.decode(z.to(self.dtype), frames_at_once=frames_at_once)
+        frames = self._decode_in(self.dtype, z, frames_at_once)
         if self.dtype != torch.float32 and not frames.isfinite().all():
             logger.warning("The decode in %s gave values that are not finite; decoding again in fp32.", self.dtype)
             self.vae.decode_in(torch.float32)
-            frames = self.vae.decode(z, frames_at_once=frames_at_once)
+            del frames
+            frames = self._decode_in(torch.float32, z, frames_at_once)
             self.vae.decode_in(self.dtype)
         return (frames.float() / 2 + 0.5).clamp(0, 1).movedim(1, -1).cpu()
+
+    def _decode_in(self, dtype: torch.dtype, z: Tensor, frames_at_once: int) -> Tensor:
+        num_frames, _, height, width = z.shape
+        clip = (self.vae.config, height, width, num_frames, dtype)
+        free = memory.free_memory(self.device)
+        plan = memory.plan_decode(*clip, free, memory.room_to_spill(self.device), frames_at_once)
+        logger.info(memory.describe_decode(*clip, plan, free))
+        return self.vae.decode_planned(z.to(dtype), plan, device=self.device)
 
 
 def _choose(sampler: str) -> Any:

@@ -25,11 +25,17 @@ class ResnetBlock(nn.Module):
         self.conv2 = layers.conv(c_out, c_out)
         self.nin_shortcut = nn.Identity() if c_in == c_out else layers.conv(c_in, c_out, kernel=1)
 
+    def spatial(self, x: Tensor) -> Tensor:
+        """x: bt c h w. Each picture by itself; never more than three tensors of the picture's size."""
+        h = self.conv1(F.silu(self.norm1(x), inplace=True))
+        h = F.silu(self.norm2(h), inplace=True)
+        h = self.conv2(h)
+        h += self.nin_shortcut(x)
+        return h
+
     def forward(self, x: Tensor, num_frames: int = 1) -> Tensor:
-        """x: bt c h w. Each picture by itself; num_frames is for the temporal block of the same interface."""
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
-        return self.nin_shortcut(x) + h
+        """x: bt c h w; num_frames is for the temporal block of the same interface."""
+        return self.spatial(x)
 
 
 class TemporalStack(nn.Module):
@@ -66,10 +72,6 @@ class VideoResnetBlock(ResnetBlock):
         self.time_stack = TemporalStack(layers, config, c_out)
         self.mix_factor = nn.Parameter(torch.zeros(1))
 
-    def spatial(self, x: Tensor) -> Tensor:
-        """The per-frame half, bt c h w."""
-        return super().forward(x)
-
     def temporal_weight(self, like: Tensor) -> Tensor:
         """α, a fp32 scalar tensor on the device of `like`."""
         return blend_weight(self.mix_factor, like)
@@ -80,6 +82,11 @@ class VideoResnetBlock(ResnetBlock):
         clip = rearrange(spatial, "(b t) c h w -> b c t (h w)", t=num_frames)
         temporal = rearrange(self.time_stack(clip), "b c t (h w) -> (b t) c h w", h=spatial.shape[2])
         return spatial + self.temporal_weight(spatial).to(spatial.dtype) * temporal
+
+
+def _tokens(x: Tensor) -> Tensor:
+    """Contiguous, without which no attention kernel that spares the scores will take them."""
+    return rearrange(x, "b c h w -> b 1 (h w) c").contiguous()
 
 
 class AttnBlock(nn.Module):
@@ -93,9 +100,16 @@ class AttnBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: bt c h w."""
         h = self.norm(x)
-        q, k, v = (rearrange(conv(h), "b c h w -> b 1 (h w) c") for conv in (self.q, self.k, self.v))
-        h = rearrange(F.scaled_dot_product_attention(q, k, v), "b 1 (h w) c -> b c h w", h=x.shape[2])
-        return x + self.proj_out(h)
+        return x + self.attend(h, *self.keys_values(h))
+
+    def keys_values(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the normalised pictures bt c h w; each bt 1 (h w) c."""
+        return _tokens(self.k(h)), _tokens(self.v(h))
+
+    def attend(self, h: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """What some rows of the normalised pictures, bt c h w, gather from all tokens."""
+        gathered = F.scaled_dot_product_attention(_tokens(self.q(h)), keys, values)
+        return self.proj_out(rearrange(gathered, "b 1 (h w) c -> b c h w", h=h.shape[2]))
 
 
 class Middle(nn.Module):

@@ -49,7 +49,7 @@ class Decoder(nn.Module):
         )
         self.norm_out = layers.group_norm(config.norm_groups, widths[0], config.spatial_eps)
         self.conv_out = layers.conv(widths[0], config.image_channels)
-        self.temporal = config.temporal_decoder
+        self.image_channels, self.temporal = config.image_channels, config.temporal_decoder
         if self.temporal:
             # The official name puts this layer below the convolution that it follows.
             self.conv_out.time_mix_conv = layers.temporal_conv(config.image_channels, config.image_channels)
@@ -67,7 +67,7 @@ class Decoder(nn.Module):
 
     def head(self, x: Tensor) -> Tensor:
         """The last norm and convolution, frame by frame."""
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(F.silu(self.norm_out(x), inplace=True))
 
     def mix_frames(self, x: Tensor, num_frames: int) -> Tensor:
         """The temporal decoder's last layer, a convolution over the frames of the finished pictures."""

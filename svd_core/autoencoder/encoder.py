@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,10 +23,10 @@ class EncoderLevel(nn.Module):
         self.block = nn.ModuleList(ResnetBlock(layers, config, a, b) for a, b in pairwise(widths))
         self.downsample = nn.Identity() if last else Downsample(layers, c_out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.block:
-            x = block(x)
-        return self.downsample(x)
+    def layers(self) -> Iterator[nn.Module]:
+        """In their order; a call of the level as one would hold its input to the end."""
+        yield from self.block
+        yield self.downsample
 
 
 class Encoder(nn.Module):
@@ -43,6 +45,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: b 3 8h 8w. Returns mean and log-variance side by side, b 8 h w."""
         x = self.conv_in(x)
-        for level in self.down:
-            x = level(x)
+        for level in cast(Iterable[EncoderLevel], self.down):
+            for layer in level.layers():
+                x = layer(x)
         return self.conv_out(F.silu(self.norm_out(self.mid(x))))

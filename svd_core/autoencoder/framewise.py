@@ -9,40 +9,58 @@ while those of the second add up; the second convolution. Everything between blo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
-from .blocks import VideoResnetBlock
+from .bands import head_in_bands, spatial_in_bands
+from .blocks import ResnetBlock, Upsample, VideoResnetBlock
+from .clip_buffer import ClipBuffer, Tile
 from .decoder import Decoder
+from .moments import Moments, measure
+from .plan import DecodePlan
+from .sweep import IsOutOfMemory, Workspace, is_out_of_memory
+from .temporal import mix_frames, temporal_half, temporal_half_recomputed
+from .transfers import Loaded
+
+Prepare = Callable[[Tensor], Tensor]
 
 
-def decode_framewise(decoder: Decoder, z: Tensor, num_frames: int, frames_at_once: int) -> Tensor:
-    """`decoder(z, num_frames)` with activations of `frames_at_once` frames, beside two clip-sized buffers.
+@torch.no_grad()
+def decode_planned(
+    decoder: Decoder,
+    stem: nn.Module,
+    z: Tensor,
+    num_frames: int,
+    plan: DecodePlan,
+    device: torch.device | None = None,
+    is_oom: IsOutOfMemory = is_out_of_memory,
+) -> Tensor:
+    """`decoder(z, num_frames)`, with no more on the device than the plan says; equal up to the order of summation.
 
-    z: (b t) 4 h w. Returns (b t) 3 8h 8w, equal up to the order of summation.
+    z: (b t) 4 h w, on any device. stem: what takes latents to the coarsest level. Returns (b t) 3 8h 8w, on `device`
+    (by default that of z), or in host memory if the plan spills.
+
+    Where memory runs out, the decode goes on from what it has with the next smaller split; `is_oom` tells from other
+    errors those that say so.
     """
-    clips = rearrange(z, "(b t) c h w -> b t c h w", t=num_frames)
-    return torch.cat([_decode_clip(decoder, clip, frames_at_once) for clip in clips])
+    space = Workspace(plan, z.shape[2], device or z.device, z.dtype, is_oom)
+    scale = 2 ** (len(decoder.up) - 1)
+    pictures = space.buffer(len(z), decoder.image_channels, scale * z.shape[2], scale * z.shape[3])
+    decode = _decode_clip if decoder.temporal else _decode_images
+    for offset in range(0, len(z), num_frames):
+        clip = space.buffer(num_frames, *z.shape[1:])
+        clip.adopt(z[offset : offset + num_frames])
+        decode(space, decoder, stem, clip, pictures, offset)
+    assert pictures.tensor is not None
+    return pictures.tensor
 
 
-def _decode_clip(decoder: Decoder, z: Tensor, frames_at_once: int) -> Tensor:
-    clip = z  # t c h w
-    for prepare, block in _steps(decoder):
-        clip = _run_block(prepare, block, clip, frames_at_once)
-    pictures = torch.cat([decoder.head(x) for x in clip.split(frames_at_once)])
-    return decoder.mix_frames(pictures, len(pictures))
-
-
-def _steps(decoder: Decoder) -> Iterator[tuple[Callable[[Tensor], Tensor], VideoResnetBlock]]:
+def steps(decoder: Decoder, stem: Prepare) -> Iterator[tuple[Prepare, ResnetBlock]]:
     """The blocks in order, each with the frame-by-frame layers that precede it."""
-    prepare: Callable[[Tensor], Tensor] = decoder.conv_in
-    yield prepare, decoder.mid.block_1  # type: ignore[misc]
-    yield decoder.mid.attn_1, decoder.mid.block_2  # type: ignore[misc]
-    prepare = nn.Identity()
+    yield stem, decoder.mid.block_1
+    yield decoder.mid.attn_1, decoder.mid.block_2
+    prepare: Prepare = nn.Identity()
     for level in decoder.coarse_to_fine():
         for block in level.block:
             yield prepare, block  # type: ignore[misc]
@@ -50,85 +68,93 @@ def _steps(decoder: Decoder) -> Iterator[tuple[Callable[[Tensor], Tensor], Video
         prepare = level.upsample
 
 
-def _run_block(
-    prepare: Callable[[Tensor], Tensor], block: VideoResnetBlock, clip: Tensor, frames_at_once: int
-) -> Tensor:
-    """One block over a clip, t c h w."""
-    (norm1, conv1), (norm2, conv2) = block.time_stack.norms_and_convs()
+def _decode_images(
+    space: Workspace, decoder: Decoder, stem: Prepare, clip: ClipBuffer, pictures: ClipBuffer, offset: int
+) -> None:
+    """Frames have nothing to do with each other, so each goes through the whole decoder before the next."""
+    scale = pictures.shape[2] // clip.shape[2]
 
-    spatial = _Frames(len(clip))
-    for x in clip.split(frames_at_once):
-        spatial.append(block.spatial(prepare(x)), norm1.num_groups)
-    del clip
+    def work(tile: Tile, inputs: list[Tensor]) -> None:
+        if space.plan.bands > 1:
+            for frame in tile.frames_apart(1):
+                _decode_image_in_bands(space, decoder, stem, clip, pictures, frame, offset)
+            return
+        x = inputs.pop()
+        for prepare, block in steps(decoder, stem):
+            x = prepare(x)
+            x = block.spatial(x)
+        pictures.write(tile.scaled(scale).later(offset), decoder.head(x))
 
-    hidden = _Frames(len(spatial.frames))
-    normalise = spatial.norm(norm1)
-    for window in spatial.windows(frames_at_once):
-        hidden.append(window.convolve(conv1, normalise), norm2.num_groups)
-
-    weight = block.temporal_weight(spatial.frames).to(spatial.frames.dtype)
-    normalise = hidden.norm(norm2)
-    for window in hidden.windows(frames_at_once):
-        spatial.frames[window.inner] += weight * window.convolve(conv2, normalise)
-    return spatial.frames
+    space.sweep(clip.whole, lambda tile: _whole_frames(space, clip, tile), work, whole_rows=True)
 
 
-def _at_least_fp32(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
+def _decode_image_in_bands(
+    space: Workspace, decoder: Decoder, stem: Prepare, clip: ClipBuffer, pictures: ClipBuffer, frame: Tile, offset: int
+) -> None:
+    offset += frame.start
+    for prepare, block in steps(decoder, stem):
+        clip, _ = spatial_in_bands(space, clip, frame, prepare, block)
+        frame = clip.whole
+    head_in_bands(space, clip, frame, decoder, pictures, offset)
 
 
-class _Frames:
-    """A clip-sized buffer, filled a few frames at a time, that keeps the moments of what it was given."""
-
-    def __init__(self, num_frames: int) -> None:
-        self.num_frames = num_frames
-        self.filled = 0
-        self.frames = torch.empty(0)
-        self.means: list[Tensor] = []  # each: t groups
-        self.variances: list[Tensor] = []
-
-    def append(self, x: Tensor, groups: int) -> None:
-        """x: the next frames, t c h w."""
-        if self.filled == 0:
-            self.frames = x.new_empty(self.num_frames, *x.shape[1:])
-        self.frames[self.filled : self.filled + len(x)] = x
-        self.filled += len(x)
-        grouped = rearrange(x.to(_at_least_fp32(x)), "t (g c) h w -> t g (c h w)", g=groups)
-        variance, mean = torch.var_mean(grouped, dim=-1, correction=0)
-        self.means.append(mean)
-        self.variances.append(variance)
-
-    def norm(self, module: nn.GroupNorm) -> Callable[[Tensor], Tensor]:
-        """The group norm `module` with the clip's moments, followed by SiLU."""
-        means, variances = (torch.cat(m).double() for m in (self.means, self.variances))  # t groups
-        mean = means.mean(0)
-        variance = variances.mean(0) + (means - mean).square().mean(0)  # law of total variance
-        rstd = (variance + module.eps).rsqrt()
-        weight, bias = (p.to(device=mean.device, dtype=torch.float64) for p in (module.weight, module.bias))
-        per_group = len(weight) // len(mean)
-        scale = weight * rstd.repeat_interleave(per_group)
-        shift = bias - mean.repeat_interleave(per_group) * scale
-        dtype = _at_least_fp32(self.frames)
-        scale, shift = (p.to(dtype)[:, None, None] for p in (scale, shift))  # c 1 1
-        return lambda x: F.silu((x * scale + shift).to(x.dtype))
-
-    def windows(self, frames_at_once: int) -> Iterator[_Window]:
-        for start in range(0, self.num_frames, frames_at_once):
-            stop = min(start + frames_at_once, self.num_frames)
-            first, last = max(start - 1, 0), min(stop + 1, self.num_frames)
-            yield _Window(self.frames[first:last], slice(start, stop), slice(start - first, stop - first))
+def _decode_clip(
+    space: Workspace, decoder: Decoder, stem: Prepare, clip: ClipBuffer, pictures: ClipBuffer, offset: int
+) -> None:
+    latents = clip
+    for prepare, block in steps(decoder, stem):
+        assert isinstance(block, VideoResnetBlock)
+        clip, moments = _spatial_half(space, prepare, block, clip, in_place=clip is not latents)
+        if space.plan.recompute:
+            temporal_half_recomputed(space, block, clip, moments)
+        else:
+            temporal_half(space, block, clip, moments)
+    clip = _head(space, decoder, clip)
+    mix_frames(space, decoder, clip, pictures, offset)
 
 
-@dataclass(frozen=True)
-class _Window:
-    """A few frames and, where the clip has them, one neighbour on each side."""
+def _whole_frames(space: Workspace, clip: ClipBuffer, tile: Tile) -> list[Loaded]:
+    """What a sweep over whole frames reads: with bands it reads by itself, a band at a time."""
+    return [] if space.plan.bands > 1 else [clip.read(tile)]
 
-    frames: Tensor  # t c h w
-    inner: slice  # the few frames, in the clip
-    kept: slice  # the few frames, in the window
 
-    def convolve(self, conv: nn.Module, normalise: Callable[[Tensor], Tensor]) -> Tensor:
-        """The temporal convolution of the normalised frames; neighbours are seen but not returned."""
-        x = rearrange(normalise(self.frames), "t c h w -> 1 c t (h w)")
-        x = conv(x)[:, :, self.kept]
-        return rearrange(x, "1 c t (h w) -> t c h w", h=self.frames.shape[2])
+def _spatial_half(
+    space: Workspace, prepare: Prepare, block: VideoResnetBlock, clip: ClipBuffer, in_place: bool
+) -> tuple[ClipBuffer, list[Moments]]:
+    """Each frame by itself, into the same buffer where frames keep their shape; and the moments for the first norm."""
+    groups = block.time_stack.norms_and_convs()[0][0].num_groups
+    num_frames, _, height, width = clip.shape
+    scale = 2 if isinstance(prepare, Upsample) else 1
+    shape = (num_frames, block.norm2.num_channels, scale * height, scale * width)
+    out = clip if in_place and shape == clip.shape else space.buffer(*shape)
+    moments: list[Moments] = []
+
+    def work(tile: Tile, inputs: list[Tensor]) -> None:
+        if space.plan.bands > 1:
+            for frame in tile.frames_apart(1):
+                moments.extend(spatial_in_bands(space, clip, frame, prepare, block, out, groups)[1])
+            return
+        x = prepare(inputs.pop())
+        x = block.spatial(x)
+        measured = measure(x, groups)
+        out.write(tile.scaled(scale), x)
+        moments.append(measured)
+
+    space.sweep(clip.whole, lambda tile: _whole_frames(space, clip, tile), work, whole_rows=True)
+    return out, moments
+
+
+def _head(space: Workspace, decoder: Decoder, clip: ClipBuffer) -> ClipBuffer:
+    """The last layers that see one frame at a time."""
+    num_frames, _, height, width = clip.shape
+    pictures = space.buffer(num_frames, decoder.image_channels, height, width)
+
+    def work(tile: Tile, inputs: list[Tensor]) -> None:
+        if space.plan.bands > 1:
+            for frame in tile.frames_apart(1):
+                head_in_bands(space, clip, frame, decoder, pictures, 0)
+            return
+        pictures.write(tile, decoder.head(inputs.pop()))
+
+    space.sweep(clip.whole, lambda tile: _whole_frames(space, clip, tile), work, whole_rows=True)
+    return pictures

@@ -9,7 +9,9 @@ from ..config import AutoencoderConfig
 from ..layers import Layers
 from .decoder import Decoder
 from .encoder import Encoder
-from .framewise import decode_framewise
+from .framewise import decode_planned
+from .plan import DecodePlan
+from .sweep import IsOutOfMemory, is_out_of_memory
 
 
 class Autoencoder(nn.Module):
@@ -39,18 +41,31 @@ class Autoencoder(nn.Module):
         Returns (b t) 3 8h 8w, about [-1, 1], unclamped.
         """
         num_frames = num_frames or len(z)
-        frames_at_once = min(frames_at_once, num_frames) or num_frames
+        if 0 < frames_at_once < num_frames:
+            return self.decode_planned(z, DecodePlan(frames_at_once), num_frames)
+        return self.decoder(z if self.config.temporal_decoder else self.post_quant_conv(z), num_frames)
+
+    def decode_planned(
+        self,
+        z: Tensor,
+        plan: DecodePlan,
+        num_frames: int | None = None,
+        device: torch.device | None = None,
+        is_oom: IsOutOfMemory = is_out_of_memory,
+    ) -> Tensor:
+        """The same pictures with no more on the device than the plan says; no gradients.
+
+        z may be on any device, `device` is that of the computation, by default that of z. A plan that spills gives the
+        pictures in host memory. Where memory runs out (`is_oom` tells by the exception), the decode goes on from what
+        it has with the next smaller split.
+        """
+        stem = self.decoder.conv_in
         if not self.config.temporal_decoder:
-            return self._decode_images(z, frames_at_once)
-        if frames_at_once < num_frames:
-            return decode_framewise(self.decoder, z, num_frames, frames_at_once)
-        return self.decoder(z, num_frames)
+            stem = nn.Sequential(self.post_quant_conv, stem)
+        return decode_planned(self.decoder, stem, z, num_frames or len(z), plan, device, is_oom)
 
     def decode_in(self, dtype: torch.dtype) -> None:
         """Convert the decoding half; the encoder keeps its precision."""
         self.decoder.to(dtype)
         if not self.config.temporal_decoder:
             self.post_quant_conv.to(dtype)
-
-    def _decode_images(self, z: Tensor, frames_at_once: int) -> Tensor:
-        return torch.cat([self.decoder(self.post_quant_conv(x), len(x)) for x in z.split(frames_at_once)])

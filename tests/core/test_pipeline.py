@@ -10,8 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from svd_core import SVDError, SVDPipeline, memory
-from svd_core.config import AutoencoderConfig
+from svd_core import SVDError, SVDPipeline
 from svd_core.sampling_plan import MemoryChoice
 from tools.random_checkpoint import tiny_config, write_checkpoint
 
@@ -202,14 +201,3 @@ def test_other_precisions_run_the_whole_way(checkpoint: Path, dtype: torch.dtype
         for each in (dtype, torch.float32)
     ]
     assert 0 < float((clips[0] - clips[1]).abs().mean()) < tolerance
-
-
-def test_frames_that_fit_follow_the_free_memory() -> None:
-    config, size, dtype = AutoencoderConfig(), (72, 128), torch.float16
-    frame = memory.decode_frame_bytes(config, *size, dtype)
-    counts = [
-        memory.frames_that_fit(config, *size, 25, dtype, free) for free in (0, 20 * frame, 40 * frame, 99 * frame)
-    ]
-    assert counts[0] == 1
-    assert counts == sorted(counts)
-    assert counts[-1] == memory.frames_that_fit(config, *size, 25, dtype, None) == 25

@@ -1,0 +1,117 @@
+"""Frames of a clip, on the device or in host memory, read and written in tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import host_memory
+from .transfers import Loaded, Transfers
+
+
+def _cuts(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
+    for first in range(start, stop, step):
+        yield first, min(first + step, stop)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Some frames of a clip, and some rows of them."""
+
+    start: int
+    stop: int
+    top: int
+    bottom: int
+
+    @property
+    def frames(self) -> int:
+        return self.stop - self.start
+
+    def frames_apart(self, frames: int) -> Iterator[Tile]:
+        for start, stop in _cuts(self.start, self.stop, frames):
+            yield Tile(start, stop, self.top, self.bottom)
+
+    def rows_apart(self, rows: int) -> Iterator[Tile]:
+        for top, bottom in _cuts(self.top, self.bottom, rows):
+            yield Tile(self.start, self.stop, top, bottom)
+
+    def later(self, frames: int) -> Tile:
+        return Tile(self.start + frames, self.stop + frames, self.top, self.bottom)
+
+    def with_frames(self, before: int, after: int, num_frames: int) -> Tile:
+        """And the neighbours that the clip has."""
+        return Tile(max(self.start - before, 0), min(self.stop + after, num_frames), self.top, self.bottom)
+
+    def with_rows(self, rows: int, height: int) -> Tile:
+        """And the rows above and below that the picture has."""
+        return Tile(self.start, self.stop, max(self.top - rows, 0), min(self.bottom + rows, height))
+
+    def scaled(self, factor: int) -> Tile:
+        """The same rows of a picture that is `factor` times as high."""
+        return Tile(self.start, self.stop, self.top * factor, self.bottom * factor)
+
+    def rows_of(self, x: Tensor, other: Tile) -> Tensor:
+        """This tile's rows of x, which holds those of `other`."""
+        return x[:, :, self.top - other.top : self.bottom - other.top]
+
+
+class ClipBuffer:
+    """t c h w. Allocated when first written, or given."""
+
+    def __init__(
+        self, shape: tuple[int, int, int, int], dtype: torch.dtype, transfers: Transfers, spilled: bool
+    ) -> None:
+        self.shape, self.dtype = shape, dtype
+        self.transfers, self.spilled = transfers, spilled
+        self.tensor: Tensor | None = None
+
+    @property
+    def whole(self) -> Tile:
+        return Tile(0, self.shape[0], 0, self.shape[2])
+
+    def adopt(self, x: Tensor) -> None:
+        """Take what is there already, and copy it only if it is elsewhere."""
+        self.tensor = x.to("cpu" if self.spilled else self.transfers.device)
+
+    def read(self, tile: Tile) -> Loaded:
+        """On the device: a view of the buffer, or a copy where the buffer is in host memory."""
+        assert self.tensor is not None, "a buffer is written before it is read"
+        part = _part(self.tensor, tile)
+        return self.transfers.load(part) if self.spilled else Loaded(part)
+
+    def write(self, tile: Tile, x: Tensor) -> None:
+        if x.shape == self.shape and not self.spilled:
+            self.tensor = x
+            return
+        if self.tensor is None:
+            self.tensor = self._empty()
+        target = _part(self.tensor, tile)
+        if self.spilled:
+            self.transfers.store(x, target)
+        elif target.data_ptr() != x.data_ptr():
+            target.copy_(x)
+
+    def copy_frame(self, frame: int, source: ClipBuffer) -> None:
+        """Take the only frame of another buffer; needs no memory, so it cannot fail halfway."""
+        assert self.tensor is not None and source.tensor is not None
+        self.tensor[frame].copy_(source.tensor[0])
+
+    def spill(self) -> None:
+        """Move to host memory."""
+        if self.spilled:
+            return
+        self.spilled = True
+        if self.tensor is not None:
+            self.tensor = self._empty().copy_(self.tensor)
+
+    def _empty(self) -> Tensor:
+        if self.spilled:
+            return host_memory.empty(self.shape, self.dtype, self.transfers.device)
+        return torch.empty(self.shape, dtype=self.dtype, device=self.transfers.device)
+
+
+def _part(x: Tensor, tile: Tile) -> Tensor:
+    return x[tile.start : tile.stop, :, tile.top : tile.bottom]

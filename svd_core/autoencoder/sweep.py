@@ -1,0 +1,111 @@
+"""Work done on a clip tile by tile, on smaller tiles once memory runs out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+
+from .clip_buffer import ClipBuffer, Tile
+from .plan import DecodePlan
+from .transfers import Loaded, Transfers
+
+logger = logging.getLogger(__name__)
+
+IsOutOfMemory = Callable[[Exception], bool]
+Reads = Callable[[Tile], Sequence[Loaded]]
+# Gets the loaded tensors as a list and takes them from it, so that nothing outlives its last use.
+Work = Callable[[Tile, list[Tensor]], None]
+Made = TypeVar("Made")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError)
+
+
+class Workspace:
+    """The buffers of one decode, and the plan that it follows by now."""
+
+    def __init__(
+        self, plan: DecodePlan, max_bands: int, device: torch.device, dtype: torch.dtype, is_oom: IsOutOfMemory
+    ) -> None:
+        self.plan, self.max_bands = plan, max_bands
+        self.dtype, self.is_oom = dtype, is_oom
+        self.like = torch.empty(0, dtype=dtype, device=device)
+        self.transfers = Transfers(device)
+        self._buffers: WeakSet[ClipBuffer] = WeakSet()
+
+    def buffer(self, frames: int, channels: int, height: int, width: int) -> ClipBuffer:
+        buffer = ClipBuffer((frames, channels, height, width), self.dtype, self.transfers, self.plan.spill)
+        self._buffers.add(buffer)
+        return buffer
+
+    def sweep(self, whole: Tile, reads: Reads, work: Work, whole_rows: bool = False) -> None:
+        """Run `work` on all of a clip. While one tile is worked on, the reads of the next are under way.
+
+        A tile counts once its work has returned. So work may fail anywhere before it writes, and is then repeated on
+        smaller tiles; what was done before stays. Along every row, tiles come in the order of the frames.
+        """
+        pending = self._cut([whole], whole, whole_rows)
+        ahead: Sequence[Loaded] | None = None
+
+        def first() -> None:
+            nonlocal ahead
+            inputs = [each.wait() for each in (reads(pending[0]) if ahead is None else ahead)]
+            ahead = reads(pending[1]) if len(pending) > 1 else None
+            work(pending[0], inputs)
+
+        while pending:
+            if self._done(first, pending[0].frames):
+                pending.pop(0)
+            else:
+                ahead = None
+                pending = self._cut(pending, whole, whole_rows)
+        self.transfers.finish()
+
+    def make(self, tensors: Callable[[], Made]) -> Made:
+        """What is needed between sweeps; it is made once more if memory ran out, with less of it in use."""
+        made: list[Made] = []
+        while not self._done(lambda: made.append(tensors()), self.plan.frames_at_once):
+            pass
+        return made[0]
+
+    def _done(self, attempt: Callable[[], None], frames: int) -> bool:
+        """Whether the attempt on so many frames went well; else memory ran out, and the plan is smaller by now."""
+        try:
+            attempt()
+            return True
+        except Exception as error:
+            self.transfers.finish()  # while the traceback still holds what is being copied
+            if not self.is_oom(error) or self._smaller(frames) is None:
+                raise
+        # Outside the handler, so that the exception no longer holds the tensors of the failed attempt.
+        self._step_down(frames)
+        return False
+
+    def _cut(self, tiles: Iterable[Tile], whole: Tile, whole_rows: bool) -> list[Tile]:
+        height = whole.bottom - whole.top
+        rows = height if whole_rows else -(-height // self.plan.bands)
+        return [
+            piece
+            for tile in tiles
+            for band in tile.rows_apart(rows)
+            for piece in band.frames_apart(self.plan.frames_at_once)
+        ]
+
+    def _smaller(self, frames: int) -> DecodePlan | None:
+        return replace(self.plan, frames_at_once=min(self.plan.frames_at_once, frames)).smaller(self.max_bands)
+
+    def _step_down(self, frames: int) -> None:
+        smaller = self._smaller(frames)
+        assert smaller is not None
+        self.plan = smaller
+        if self.plan.spill:
+            for buffer in self._buffers:
+                buffer.spill()
+        logger.warning("Out of memory while decoding; going on with %s.", self.plan)
