@@ -6,7 +6,7 @@ from typing import Any
 
 from ..svd_core.errors import SVDError
 from ..svd_core.lora import read_lora
-from .host import CATEGORY, io, lora_names, lora_path
+from .host import ALIASES, CATEGORY, io, lora_names, lora_path
 from .host_lora import unet_shapes_of, with_lora
 from .host_model import is_video_model
 
@@ -19,7 +19,7 @@ class SVDLoRA(io.ComfyNode):
             display_name="SVD LoRA",
             category=CATEGORY,
             description="Adds a LoRA to the model, its temporal layers included, whichever trainer named them.",
-            search_aliases=["lora", "load lora", "lora loader", "motion lora", "svd", "stable video diffusion"],
+            search_aliases=[*ALIASES, "lora", "load lora", "lora loader", "motion lora"],
             inputs=[
                 io.Model.Input("model", tooltip="From SVD Loader or another SVD LoRA; ComfyUI's own SVD models too."),
                 io.Combo.Input(

@@ -91,7 +91,7 @@ class SVDPipeline:
         device = torch.device(device or _best_device())
         dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
         meta = Layers(device="meta", dtype=dtype)
-        unet = VideoUNet(checkpoint.unet, Layers(storage, dtype, "meta") if weight_dtype else meta)  # type: ignore[arg-type]
+        unet = VideoUNet(checkpoint.unet, Layers(storage, dtype, "meta") if weight_dtype else meta)
         vae = Autoencoder(checkpoint.vae, Layers(device="meta"))
         clip = ClipVision(checkpoint.clip, meta)
         load_weights(unet, checkpoint, "unet", dtype=dtype, device=device, matrix_dtype=weight_dtype)

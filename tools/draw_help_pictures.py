@@ -152,12 +152,27 @@ def brightness(canvas: Canvas, corner: Point, starts: Sequence[int], colour: str
     canvas.line(points, colour, 2.5)
 
 
+def lora() -> Canvas:
+    """A LoRA between loader and sampler: of the model's layers it changes some, over time as well."""
+    canvas = Canvas(WIDTH, 260)
+    for x, label in ((40, "SVD Loader"), (340, "SVD LoRA"), (640, "SVD Sampler")):
+        canvas.box((x, 90), (200, 80))
+        canvas.text((x + 100, 130), label, 22)
+    for x in (240, 540):
+        canvas.line([(x, 130), (x + 100, 130)], SOCKETS["MODEL"])
+        canvas.text((x + 50, 108), "MODEL", 17, SOCKETS["MODEL"])
+    canvas.text((440, 205), "lora, strength", 17, QUIET)
+    canvas.line([(440, 172), (440, 190)], QUIET)
+    return canvas
+
+
 PICTURES = {
     "SVD_Loader": loader,
     "SVD_CLIPImageEncode": clip_encode,
     "SVD_VAEEncodeConditioning": conditioning,
     "SVD_Sampler": sampler,
     "SVD_TemporalVAEDecode": decode,
+    "SVD_LoRA": lora,
 }
 
 if __name__ == "__main__":

@@ -111,11 +111,11 @@ def flicker_noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
 
 def decode_pictures(decoder: Decoder, z: Tensor) -> Tensor:
     """What `decoder` makes of lone pictures while its temporal path does nothing, without running that path."""
-    x = decoder.mid.attn_1(decoder.mid.block_1.spatial(decoder.conv_in(z)))  # type: ignore[operator]
-    x = decoder.mid.block_2.spatial(x)  # type: ignore[operator]
+    x = decoder.mid.attn_1(decoder.mid.block_1.spatial(decoder.conv_in(z)))
+    x = decoder.mid.block_2.spatial(x)
     for level in decoder.coarse_to_fine():
         for block in level.block:
-            x = block.spatial(x)  # type: ignore[operator]
+            x = block.spatial(x)
         x = level.upsample(x)
     return decoder.head(x)
 
