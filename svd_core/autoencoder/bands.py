@@ -49,6 +49,8 @@ def spatial_in_bands(
     space.transfers.finish()
     if out is clip:
         clip.copy_frame(frame.start, x)
+    x.release()
+    h.release()
     return out or landing, moments
 
 

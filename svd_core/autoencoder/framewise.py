@@ -104,7 +104,10 @@ def _decode_clip(
     latents = clip
     for prepare, block in steps(decoder, stem):
         assert isinstance(block, VideoResnetBlock)
-        clip, moments = _spatial_half(space, prepare, block, clip, in_place=clip is not latents)
+        before = clip
+        clip, moments = _spatial_half(space, prepare, block, before, in_place=before is not latents)
+        if before is not clip and before is not latents:
+            before.release()
         if space.plan.recompute:
             temporal_half_recomputed(space, block, clip, moments)
         else:
