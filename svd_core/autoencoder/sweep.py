@@ -25,7 +25,7 @@ Made = TypeVar("Made")
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError)
+    return isinstance(error, torch.cuda.OutOfMemoryError)  # torch.OutOfMemoryError, by the name that 2.4 has too
 
 
 class Workspace:
