@@ -55,7 +55,7 @@ def spatial_in_bands(
 
 
 def head_in_bands(
-    space: Workspace, clip: ClipBuffer, frame: Tile, decoder: Decoder, pictures: ClipBuffer, offset: int
+    space: Workspace, clip: ClipBuffer, frame: Tile, decoder: Decoder, pictures: ClipBuffer, offset: int = 0
 ) -> None:
     """`decoder.head` of one frame of the clip, into that frame of `pictures` after `offset` others."""
     silu_norm = _frame_norm(space, clip, decoder.norm_out, frame)

@@ -76,8 +76,7 @@ def _decode_images(
 
     def work(tile: Tile, inputs: list[Tensor]) -> None:
         if space.plan.bands > 1:
-            for frame in tile.frames_apart(1):
-                _decode_image_in_bands(space, decoder, stem, clip, pictures, frame, offset)
+            _decode_image_in_bands(space, decoder, stem, clip, pictures, tile, offset)
             return
         x = inputs.pop()
         for prepare, block in steps(decoder, stem):
@@ -134,8 +133,7 @@ def _spatial_half(
 
     def work(tile: Tile, inputs: list[Tensor]) -> None:
         if space.plan.bands > 1:
-            for frame in tile.frames_apart(1):
-                moments.extend(spatial_in_bands(space, clip, frame, prepare, block, out, groups)[1])
+            moments.extend(spatial_in_bands(space, clip, tile, prepare, block, out, groups)[1])
             return
         x = prepare(inputs.pop())
         x = block.spatial(x)
@@ -154,8 +152,7 @@ def _head(space: Workspace, decoder: Decoder, clip: ClipBuffer) -> ClipBuffer:
 
     def work(tile: Tile, inputs: list[Tensor]) -> None:
         if space.plan.bands > 1:
-            for frame in tile.frames_apart(1):
-                head_in_bands(space, clip, frame, decoder, pictures, 0)
+            head_in_bands(space, clip, tile, decoder, pictures)
             return
         pictures.write(tile, decoder.head(inputs.pop()))
 

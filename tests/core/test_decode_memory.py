@@ -163,7 +163,9 @@ class Failing(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    "plan", [DecodePlan(2), DecodePlan(1), DecodePlan(2, 1, True, True), DecodePlan(1, 2, True)], ids=str
+    "plan",
+    [DecodePlan(2), DecodePlan(1), DecodePlan(2, 1, True, True), DecodePlan(2, 2), DecodePlan(1, 2, True, True)],
+    ids=str,
 )
 def test_wherever_memory_runs_out_the_pictures_are_the_same(plan: DecodePlan) -> None:
     vae, z = make(SMALL).double(), latents(3, 3, 2).double()
