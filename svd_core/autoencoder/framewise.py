@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from ..errors import SVDError
 from .bands import head_in_bands, spatial_in_bands
 from .blocks import ResnetBlock, Upsample, VideoResnetBlock
 from .clip_buffer import ClipBuffer, Tile
@@ -44,6 +45,8 @@ def decode_planned(
     Where memory runs out, the decode goes on from what it has with the next smaller split; `is_oom` tells from other
     errors those that say so.
     """
+    if not len(z) or num_frames < 1 or len(z) % num_frames:
+        raise SVDError(f"{len(z)} frames of latents are not whole clips of {num_frames}; decode one clip or several.")
     space = Workspace(plan, z.shape[2], device or z.device, z.dtype, is_oom)
     scale = 2 ** (len(decoder.up) - 1)
     pictures = space.buffer(len(z), decoder.image_channels, scale * z.shape[2], scale * z.shape[3])
