@@ -49,11 +49,13 @@ def spatial_in_bands(
     space.transfers.finish()
     if out is clip:
         clip.copy_frame(frame.start, x)
+    x.release()
+    h.release()
     return out or landing, moments
 
 
 def head_in_bands(
-    space: Workspace, clip: ClipBuffer, frame: Tile, decoder: Decoder, pictures: ClipBuffer, offset: int
+    space: Workspace, clip: ClipBuffer, frame: Tile, decoder: Decoder, pictures: ClipBuffer, offset: int = 0
 ) -> None:
     """`decoder.head` of one frame of the clip, into that frame of `pictures` after `offset` others."""
     silu_norm = _frame_norm(space, clip, decoder.norm_out, frame)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import host_memory
 from .transfers import Loaded, Transfers
 
 
@@ -107,9 +106,15 @@ class ClipBuffer:
         if self.tensor is not None:
             self.tensor = self._empty().copy_(self.tensor)
 
+    def release(self) -> None:
+        """Give up the frames, between sweeps."""
+        if self.spilled and self.tensor is not None:
+            self.transfers.host.give(self.tensor)
+        self.tensor = None
+
     def _empty(self) -> Tensor:
         if self.spilled:
-            return host_memory.empty(self.shape, self.dtype, self.transfers.device)
+            return self.transfers.host.take(self.shape, self.dtype)
         return torch.empty(self.shape, dtype=self.dtype, device=self.transfers.device)
 
 

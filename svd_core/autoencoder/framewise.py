@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from ..errors import SVDError
 from .bands import head_in_bands, spatial_in_bands
 from .blocks import ResnetBlock, Upsample, VideoResnetBlock
 from .clip_buffer import ClipBuffer, Tile
@@ -44,6 +45,8 @@ def decode_planned(
     Where memory runs out, the decode goes on from what it has with the next smaller split; `is_oom` tells from other
     errors those that say so.
     """
+    if not len(z) or num_frames < 1 or len(z) % num_frames:
+        raise SVDError(f"{len(z)} frames of latents are not whole clips of {num_frames}; decode one clip or several.")
     space = Workspace(plan, z.shape[2], device or z.device, z.dtype, is_oom)
     scale = 2 ** (len(decoder.up) - 1)
     pictures = space.buffer(len(z), decoder.image_channels, scale * z.shape[2], scale * z.shape[3])
@@ -76,8 +79,7 @@ def _decode_images(
 
     def work(tile: Tile, inputs: list[Tensor]) -> None:
         if space.plan.bands > 1:
-            for frame in tile.frames_apart(1):
-                _decode_image_in_bands(space, decoder, stem, clip, pictures, frame, offset)
+            _decode_image_in_bands(space, decoder, stem, clip, pictures, tile, offset)
             return
         x = inputs.pop()
         for prepare, block in steps(decoder, stem):
@@ -104,7 +106,10 @@ def _decode_clip(
     latents = clip
     for prepare, block in steps(decoder, stem):
         assert isinstance(block, VideoResnetBlock)
-        clip, moments = _spatial_half(space, prepare, block, clip, in_place=clip is not latents)
+        before = clip
+        clip, moments = _spatial_half(space, prepare, block, before, in_place=before is not latents)
+        if before is not clip and before is not latents:
+            before.release()
         if space.plan.recompute:
             temporal_half_recomputed(space, block, clip, moments)
         else:
@@ -131,8 +136,7 @@ def _spatial_half(
 
     def work(tile: Tile, inputs: list[Tensor]) -> None:
         if space.plan.bands > 1:
-            for frame in tile.frames_apart(1):
-                moments.extend(spatial_in_bands(space, clip, frame, prepare, block, out, groups)[1])
+            moments.extend(spatial_in_bands(space, clip, tile, prepare, block, out, groups)[1])
             return
         x = prepare(inputs.pop())
         x = block.spatial(x)
@@ -151,8 +155,7 @@ def _head(space: Workspace, decoder: Decoder, clip: ClipBuffer) -> ClipBuffer:
 
     def work(tile: Tile, inputs: list[Tensor]) -> None:
         if space.plan.bands > 1:
-            for frame in tile.frames_apart(1):
-                head_in_bands(space, clip, frame, decoder, pictures, 0)
+            head_in_bands(space, clip, tile, decoder, pictures)
             return
         pictures.write(tile, decoder.head(inputs.pop()))
 

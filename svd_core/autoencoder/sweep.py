@@ -25,7 +25,7 @@ Made = TypeVar("Made")
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError)
+    return isinstance(error, torch.cuda.OutOfMemoryError)  # torch.OutOfMemoryError, by the name that 2.4 has too
 
 
 class Workspace:
@@ -49,7 +49,8 @@ class Workspace:
         """Run `work` on all of a clip. While one tile is worked on, the reads of the next are under way.
 
         A tile counts once its work has returned. So work may fail anywhere before it writes, and is then repeated on
-        smaller tiles; what was done before stays. Along every row, tiles come in the order of the frames.
+        smaller tiles; what was done before stays. Along every row, tiles come in the order of the frames. Work that
+        needs `whole_rows` gets one frame at a time if the plan has bands, and sees to them itself.
         """
         pending = self._cut([whole], whole, whole_rows)
         ahead: Sequence[Loaded] | None = None
@@ -89,14 +90,12 @@ class Workspace:
         return False
 
     def _cut(self, tiles: Iterable[Tile], whole: Tile, whole_rows: bool) -> list[Tile]:
-        height = whole.bottom - whole.top
-        rows = height if whole_rows else -(-height // self.plan.bands)
-        return [
-            piece
-            for tile in tiles
-            for band in tile.rows_apart(rows)
-            for piece in band.frames_apart(self.plan.frames_at_once)
-        ]
+        frames, rows = self.plan.frames_at_once, whole.bottom - whole.top
+        if self.plan.bands > 1 and whole_rows:
+            frames = 1  # the work cuts it
+        elif self.plan.bands > 1:
+            rows = -(-rows // self.plan.bands)
+        return [piece for tile in tiles for band in tile.rows_apart(rows) for piece in band.frames_apart(frames)]
 
     def _smaller(self, frames: int) -> DecodePlan | None:
         return replace(self.plan, frames_at_once=min(self.plan.frames_at_once, frames)).smaller(self.max_bands)

@@ -45,6 +45,7 @@ def temporal_half(space: Workspace, block: VideoResnetBlock, clip: ClipBuffer, m
         clip.write(tile, spatial)
 
     space.sweep(clip.whole, lambda tile: [clip.read(tile), hidden.read(tile.with_frames(1, 1, num_frames))], second)
+    hidden.release()
 
 
 def _convolve(conv: nn.Module, window: Tensor) -> Tensor:

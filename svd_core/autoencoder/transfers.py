@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .host_memory import HostMemory
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -31,7 +33,7 @@ class Transfers:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
+        self.device, self.host = device, HostMemory(device)
         self._loading, self._storing = (torch.cuda.Stream(device) if device.type == "cuda" else None for _ in range(2))
         self._under_way: Loaded | None = None
 

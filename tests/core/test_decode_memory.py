@@ -163,7 +163,9 @@ class Failing(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    "plan", [DecodePlan(2), DecodePlan(1), DecodePlan(2, 1, True, True), DecodePlan(1, 2, True)], ids=str
+    "plan",
+    [DecodePlan(2), DecodePlan(1), DecodePlan(2, 1, True, True), DecodePlan(2, 2), DecodePlan(1, 2, True, True)],
+    ids=str,
 )
 def test_wherever_memory_runs_out_the_pictures_are_the_same(plan: DecodePlan) -> None:
     vae, z = make(SMALL).double(), latents(3, 3, 2).double()
@@ -222,3 +224,9 @@ def test_the_smallest_split_that_fails_says_so(vae: Autoencoder) -> None:
 def test_plans_that_mean_nothing(change: dict[str, int]) -> None:
     with pytest.raises(SVDError, match="at least 1"):
         DecodePlan(**change)
+
+
+@pytest.mark.parametrize(("frames", "clip"), [(7, 3), (0, 3), (3, -1)])
+def test_frames_that_are_not_whole_clips(vae: Autoencoder, frames: int, clip: int) -> None:
+    with pytest.raises(SVDError, match="whole clips"):
+        vae.decode_planned(latents(frames), DecodePlan(1), num_frames=clip)
