@@ -16,6 +16,7 @@ from ..svd_core.autoencoder import Autoencoder, DecodePlan
 from ..svd_core.autoencoder.footprint import decode_footprint, encode_bytes
 from ..svd_core.checkpoint import Checkpoint
 from ..svd_core.config import AutoencoderConfig
+from ..svd_core.free_memory import room_to_spill
 from ..svd_core.layers import Layers
 from .host import model_management
 from .host_weights import load_part
@@ -116,7 +117,7 @@ class SVDVAE(comfy.sd.VAE):
         num_frames, _, height, width = latents.shape
         clip = (self.config, height, width, num_frames, dtype)
         free = self.patcher.get_free_memory(self.device)
-        plan = memory.plan_decode(*clip, free, memory.room_to_spill(self.device), frames_at_once)
+        plan = memory.plan_decode(*clip, free, room_to_spill(self.device), frames_at_once)
         logger.info(memory.describe_decode(*clip, plan, free))
         z = latents.to(self.device, dtype)
         return self.first_stage_model.decode_planned(z, plan, device=self.device, is_oom=model_management.is_oom)

@@ -46,8 +46,8 @@ class SVDLoader(io.ComfyNode):
                     options=list(WEIGHT_DTYPES),
                     default="auto",
                     tooltip="How weights are kept in memory. auto suits your device; fp16 and bf16 halve the memory of "
-                    "fp32 (3 GB instead of 6 GB for the UNet), fp32 is the most exact. fp8_e4m3fn keeps the UNet in 1.5 GB "
-                    "and still computes in 16 bits; its rounding changes the latents by about 4 %.",
+                    "fp32 (3 GB instead of 6 GB for the UNet), fp32 is the most exact. fp8_e4m3fn keeps the UNet in "
+                    "1.5 GB and still computes in 16 bits; its rounding changes the latents by about 4 %.",
                 ),
                 io.Combo.Input(
                     "companion",

@@ -1,14 +1,12 @@
-"""What is free, and the fastest split of a decode that fits it."""
+"""The fastest split of a decode that fits the memory there is."""
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 from math import inf
-from pathlib import Path
 
 import torch
 
@@ -20,31 +18,6 @@ from .errors import SVDError
 # Share of the free memory that a stage may count on; allocators fragment, libraries take work space for convolutions,
 # and other programs move.
 USABLE = 0.8
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes free on a device, None where it does not say."""
-    if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
-    return free_host_memory() if device.type == "cpu" else None
-
-
-def free_host_memory() -> int | None:
-    """Bytes that programs may still take, among them those that only cache files."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text("ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
-
-
-def room_to_spill(device: torch.device) -> int | None:
-    """Bytes of host memory for what the device lacks room for; none where the device has no memory of its own."""
-    return free_host_memory() if device.type == "cuda" else 0
 
 
 def plan_decode(

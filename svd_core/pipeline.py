@@ -25,11 +25,12 @@ from .clip_vision import ClipVision
 from .conditioning import MicroConditioning
 from .config import ModelConfig
 from .errors import SVDError, needing
+from .free_memory import free_memory, room_to_spill
 from .layers import Layers
 from .lora import LoRA, LoRAStack, read_lora
 from .releases import UNKNOWN, advise
 from .samplers import SAMPLERS, Callback, StepInfo
-from .sampling_memory import SamplingMemory, free_for_activations
+from .sampling_memory import SamplingMemory
 from .sampling_plan import MemoryChoice
 from .unet import VideoUNet
 
@@ -222,7 +223,7 @@ class SVDPipeline:
 
     def sampling_memory(self, choice: MemoryChoice = "automatic") -> SamplingMemory:
         """How one run fits its evaluations of the UNet to the memory of the device; for `denoise`."""
-        return SamplingMemory(choice, lambda: free_for_activations(self.device))
+        return SamplingMemory(choice, lambda: free_memory(self.device))
 
     def denoise(
         self, x: Tensor, sigma: Tensor, cond: Conditioning, scale: Tensor, memory: SamplingMemory | None = None
@@ -271,8 +272,8 @@ class SVDPipeline:
     def _decode_in(self, dtype: torch.dtype, z: Tensor, frames_at_once: int) -> Tensor:
         num_frames, _, height, width = z.shape
         clip = (self.vae.config, height, width, num_frames, dtype)
-        free = memory.free_memory(self.device)
-        plan = memory.plan_decode(*clip, free, memory.room_to_spill(self.device), frames_at_once)
+        free = free_memory(self.device)
+        plan = memory.plan_decode(*clip, free, room_to_spill(self.device), frames_at_once)
         logger.info(memory.describe_decode(*clip, plan, free))
         return self.vae.decode_planned(z.to(dtype), plan, device=self.device)
 

@@ -4,48 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from .activations import UNetCall
 from .config import UNetConfig
+from .free_memory import is_out_of_memory, release_cached_memory
 from .sampling_plan import SamplingPlan, plan_sampling
 from .split import Split
 
 logger = logging.getLogger(__name__)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether a device ran out of memory; MPS and the CPU say so in words only."""
-    words = ("out of memory", "not enough memory", "can't allocate memory")
-    return isinstance(error, torch.cuda.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(some in str(error).lower() for some in words)
-    )
-
-
-def free_for_activations(device: torch.device) -> int | None:
-    """Bytes that tensors can still take on a device, None where it does not say."""
-    if device.type == "cuda":
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own, to be reused
-        return torch.cuda.mem_get_info(device)[0] + unused
-    return _available_host_memory() if device.type == "cpu" else None
-
-
-def release_cached_memory() -> None:
-    """Hand back what torch's allocator keeps; its pieces have the wrong sizes once the split is another."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _available_host_memory() -> int | None:
-    """Linux counts files it can drop at will as available, though not as free; others are not asked."""
-    try:
-        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
 
 
 class SamplingMemory:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SVDError
+from ..free_memory import is_out_of_memory
 from .bands import head_in_bands, spatial_in_bands
 from .blocks import ResnetBlock, Upsample, VideoResnetBlock
 from .clip_buffer import ClipBuffer, Tile
 from .decoder import Decoder
 from .moments import Moments, measure
 from .plan import DecodePlan
-from .sweep import IsOutOfMemory, Workspace, is_out_of_memory
+from .sweep import IsOutOfMemory, Workspace
 from .temporal import mix_frames, temporal_half, temporal_half_recomputed
 from .transfers import Loaded
 

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from ..config import AutoencoderConfig
+from ..free_memory import is_out_of_memory
 from ..layers import Layers
 from .decoder import Decoder
 from .encoder import Encoder
 from .framewise import decode_planned
 from .plan import DecodePlan
-from .sweep import IsOutOfMemory, is_out_of_memory
+from .sweep import IsOutOfMemory
 
 
 class Autoencoder(nn.Module):

@@ -24,10 +24,6 @@ Work = Callable[[Tile, list[Tensor]], None]
 Made = TypeVar("Made")
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.cuda.OutOfMemoryError)  # torch.OutOfMemoryError, by the name that 2.4 has too
-
-
 class Workspace:
     """The buffers of one decode, and the plan that it follows by now."""
 

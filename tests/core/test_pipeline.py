@@ -67,7 +67,7 @@ def test_unknown_memory_choice_is_refused(pipe: SVDPipeline) -> None:
 
 
 def test_clip_that_fits_nowhere_is_refused_before_any_work(pipe: SVDPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("svd_core.pipeline.free_for_activations", lambda _: 1000)
+    monkeypatch.setattr("svd_core.pipeline.free_memory", lambda _: 1000)
     monkeypatch.setattr(pipe, "encode_image", lambda *_: pytest.fail("work was done"))
     with pytest.raises(SVDError, match="Sampling 3 frames"):
         pipe(PICTURE, **SETTINGS)

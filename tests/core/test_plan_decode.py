@@ -11,6 +11,7 @@ from svd_core import SVDError, memory
 from svd_core.autoencoder import Autoencoder, DecodePlan
 from svd_core.autoencoder.footprint import decode_footprint, encode_bytes
 from svd_core.config import AutoencoderConfig
+from svd_core.free_memory import free_memory, room_to_spill
 from tools.allocations import HOST, AllocationCounter
 
 FULL = AutoencoderConfig()
@@ -154,7 +155,7 @@ def test_one_line_for_the_log() -> None:
 
 
 def test_free_memory_of_the_cpu_is_known() -> None:
-    free = memory.free_memory(torch.device("cpu"))
+    free = free_memory(torch.device("cpu"))
     assert free is None or free > 0
-    assert memory.room_to_spill(torch.device("cpu")) == 0
-    assert memory.free_memory(torch.device("meta")) is None
+    assert room_to_spill(torch.device("cpu")) == 0
+    assert free_memory(torch.device("meta")) is None

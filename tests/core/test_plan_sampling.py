@@ -18,9 +18,10 @@ from svd_core.activations import UNetCall, clip_bytes, unet_bytes
 from svd_core.clip_vision import ClipVision
 from svd_core.config import ClipVisionConfig, UNetConfig
 from svd_core.errors import SVDError
+from svd_core.free_memory import is_out_of_memory
 from svd_core.hooks import UNetHooks
 from svd_core.layers import Layers
-from svd_core.sampling_memory import SamplingMemory, is_out_of_memory
+from svd_core.sampling_memory import SamplingMemory
 from svd_core.sampling_plan import plan_sampling
 from svd_core.split import Split
 from svd_core.unet import VideoUNet
