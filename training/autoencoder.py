@@ -115,7 +115,7 @@ def decode_pictures(decoder: Decoder, z: Tensor) -> Tensor:
     x = decoder.mid.block_2.spatial(x)
     for level in decoder.coarse_to_fine():
         for block in level.block:
-            x = block.spatial(x)
+            x = block.spatial(x)  # type: ignore[operator]
         x = level.upsample(x)
     return decoder.head(x)
 

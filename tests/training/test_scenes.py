@@ -76,7 +76,7 @@ def test_scenes_are_of_many_kinds():
     scenes = [scene_of(seed) for seed in range(300)]
     sprites = [sprite for scene in scenes for sprite in scene.sprites]
     pairs = sum(len(scene.sprites) == 2 for scene in scenes)
-    assert 60 < pairs < 120
+    assert 35 < pairs < 90
     assert all(sum(sprite.kind == kind for sprite in sprites) > 60 for kind in KINDS)
     quadrants = np.histogram([sprite.heading for sprite in sprites], 4, (-math.pi, math.pi))[0]
     assert quadrants.min() > 60
