@@ -18,7 +18,7 @@ from .settings import NUM_FRAMES, STAGES, VAE
 
 KL_WEIGHT = 1e-6
 LATENT_NOISE = 0.05  # of the latents' standard deviation: neighbours in latent space decode alike
-FLICKER_NOISE = 0.25  # at most, of the same: changes over the frames for the temporal decoder to smooth away
+FLICKER_NOISE = 0.15  # at most, of the same: changes over the frames for the temporal decoder to smooth away
 SLOWEST_FLICKER = 0.95  # correlation of one frame's noise with the next one's; sampled latents have about 0.7
 
 
@@ -88,7 +88,7 @@ def train_temporal_decoder(vae: Autoencoder, folder: Path, seed: int, seconds: f
         flicker = F.l1_loss(decoded - decoded.mean(dim=0), frames - frames.mean(dim=0))
         mse = F.mse_loss(decoded.detach(), frames)
         return {
-            "loss": picture_loss(decoded, frames) + 2.0 * flicker,
+            "loss": picture_loss(decoded, frames) + 8.0 * flicker,
             "psnr": 10.0 * torch.log10(4.0 / mse),
             "flicker": flicker.detach(),
         }
