@@ -28,7 +28,7 @@ MAX_BUCKET = 255.0
 LONGEST_TRAVEL = 1.0 / 3.0  # of a sprite over a clip, in widths: the top bucket at the slowest frame rate
 FASTEST = LONGEST_TRAVEL * SLOWEST_FPS / (NUM_FRAMES - 1)  # widths per second in the top bucket
 
-EVALUATION_SEED = 2**31  # seeds from here on are never trained on
+EVALUATION_SEED = 2**31  # the first of the seeds that checkpoints are judged by
 EXAMPLE_SEED = EVALUATION_SEED + 1053  # of the picture that the example workflow animates
 
 SIZES = (0.26, 0.34)  # of a sprite alone: 25 to 33 pixels of 96
@@ -84,15 +84,10 @@ def step(motion_bucket_id: float, fps: float) -> float:
 
 
 def scene_of(seed: int) -> Scene:
-    """The scene of a seed: training has those below EVALUATION_SEED, evaluation those from there on."""
+    """The scene of a seed. Training draws its scenes from streams of several numbers, never from a seed alone."""
     if seed < 0:
         raise SVDError(f"The seed of a scene is {seed} and cannot be negative; use 0 or more.")
     return random_scene(np.random.default_rng(seed))
-
-
-def training_seed(rng: np.random.Generator) -> int:
-    """A seed that evaluation never uses."""
-    return int(rng.integers(EVALUATION_SEED))
 
 
 def evaluation_seeds(count: int = 32) -> range:
