@@ -20,13 +20,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from tools.allocations import HOST, AllocationCounter
 from torch import Tensor
 
 from svd_core.autoencoder import Autoencoder, DecodePlan
 from svd_core.checkpoint import load_weights, open_checkpoint
 from svd_core.config import ModelConfig
 from svd_core.layers import Layers
+from tools.allocations import HOST, AllocationCounter
 from tools.comfyui import find_comfyui
 from tools.random_checkpoint import tiny_config, write_checkpoint
 
