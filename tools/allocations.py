@@ -1,4 +1,4 @@
-"""Counts the bytes of the tensors alive, and their peak, on any device.
+"""Counts the bytes of the tensors alive, and their peak, on any device; on "meta" nothing is even allocated.
 
 What an allocator reports holds its caches, and the CPU has no such report. This counts the storages themselves as
 operations make them: a view counts once, what was there before does not count. Buffers that a program means to keep in
@@ -25,7 +25,8 @@ HOST = "host"
 class AllocationCounter(TorchDispatchMode):
     """`with AllocationCounter() as counter: ...`, then `counter.peak["cpu"]` and the like.
 
-    Work space inside an operation is not seen.
+    Work space inside an operation is not seen. Run it under `no_grad`, not `inference_mode`, where compound operations
+    would hide what they make inside.
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -48,7 +49,7 @@ class AllocationCounter(TorchDispatchMode):
     def _see(self, tensor: Tensor, counts: bool) -> None:
         storage = tensor.untyped_storage()
         key = storage._cdata  # of the memory itself; every view has another Python object
-        if key in self._known or tensor.device.type == "meta":
+        if key in self._known:
             return
         self._known.add(key)
         place = self._place or tensor.device.type

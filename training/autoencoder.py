@@ -20,6 +20,8 @@ KL_WEIGHT = 1e-6
 LATENT_NOISE = 0.05  # of the latents' standard deviation: neighbours in latent space decode alike
 FLICKER_NOISE = 0.15  # at most, of the same: changes over the frames for the temporal decoder to smooth away
 SLOWEST_FLICKER = 0.95  # correlation of one frame's noise with the next one's; sampled latents have about 0.7
+FLICKER_WEIGHT = 8.0  # of change over the frames where there should be other change
+STILL_WEIGHT = 32.0  # and where there should be none: there it is seen, and smoothing does no harm
 
 
 def new_autoencoder(seed: int, device: torch.device | None = None) -> Autoencoder:
@@ -85,10 +87,12 @@ def train_temporal_decoder(vae: Autoencoder, folder: Path, seed: int, seconds: f
         with mixed_precision(vae):
             decoded = vae.decode(noisy, NUM_FRAMES)
         decoded = decoded.float()
-        flicker = F.l1_loss(decoded - decoded.mean(dim=0), frames - frames.mean(dim=0))
+        wrong_change = ((decoded - decoded.mean(dim=0)) - (frames - frames.mean(dim=0))).abs()
+        still = (frames.amax(dim=0) - frames.amin(dim=0)).amax(dim=0) == 0.0  # h w
+        flicker = wrong_change[..., still].mean()
         mse = F.mse_loss(decoded.detach(), frames)
         return {
-            "loss": picture_loss(decoded, frames) + 8.0 * flicker,
+            "loss": picture_loss(decoded, frames) + FLICKER_WEIGHT * wrong_change.mean() + STILL_WEIGHT * flicker,
             "psnr": 10.0 * torch.log10(4.0 / mse),
             "flicker": flicker.detach(),
         }
@@ -99,14 +103,24 @@ def train_temporal_decoder(vae: Autoencoder, folder: Path, seed: int, seconds: f
 
 
 def flicker_noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Noise as sampled latents have it, t c h w: it jumps or drifts, in single cells and in whole frames."""
-    strength, whole, memory = torch.rand(3, generator=generator).tolist()
-    noise = torch.randn(shape, generator=generator)
-    noise = noise + whole * torch.randn((*shape[:2], 1, 1), generator=generator)
+    """Noise as sampled latents have it, t c h w, in single cells and in whole frames.
+
+    A sum of noise that forgets itself over a few frames and of a drift through the clip, which is half of the
+    temporal variance of what the trained UNet leaves.
+    """
+    strength, whole, memory, slow = torch.rand(4, generator=generator).tolist()
+    noise, slope, bend = (_cells_and_whole(size, whole, generator) for size in (shape, shape[1:], shape[1:]))
     memory *= SLOWEST_FLICKER
     for before, now in pairwise(noise):
         now.mul_((1.0 - memory**2) ** 0.5).add_(before, alpha=memory)
-    return FLICKER_NOISE * strength * noise
+    time = torch.linspace(-1.0, 1.0, shape[0])[:, None, None, None]
+    drift = 3.0**0.5 * time * slope + (1.5 * time**2 - 0.5) * bend  # Legendre polynomials: no mean, twice the line
+    return FLICKER_NOISE * strength * (noise + slow * drift)
+
+
+def _cells_and_whole(shape: torch.Size, whole: float, generator: torch.Generator) -> Tensor:
+    """Normal noise of every cell, and `whole` times as much that a picture has in all of its cells; ... h w."""
+    return torch.randn(shape, generator=generator) + whole * torch.randn((*shape[:-2], 1, 1), generator=generator)
 
 
 def decode_pictures(decoder: Decoder, z: Tensor) -> Tensor:
