@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from itertools import product
 
@@ -185,16 +184,6 @@ def test_batches_are_their_scenes():
     assert batch.shape == (3, 4, 64, 64, 3)
     assert np.array_equal(batch[2], render(scenes[2], 64, 4, 255, 9, first=2))
     assert render_batch([], 64, 4).shape == (0, 4, 64, 64, 3)
-
-
-def test_drawing_is_fast_enough_to_train_on():
-    scenes = [scene_of(seed) for seed in range(20)]
-    seconds = []
-    for scene in scenes:
-        start = time.process_time()
-        render(scene)
-        seconds.append(time.process_time() - start)
-    assert np.median(seconds) < 0.02
 
 
 @pytest.mark.parametrize(

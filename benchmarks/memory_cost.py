@@ -1,0 +1,121 @@
+"""What small memory costs in time where the fast way would fit as well: one UNet call and one decode, split and whole.
+
+    python -m benchmarks.memory_cost [--frames 8] [--height 128] [--width 256] [--rounds 3] [--out FILE.json]
+
+Random weights of the released sizes, fp32 on the CPU, fp16 on a GPU where there is one; the ways take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+
+from svd_core.activations import UNetCall
+from svd_core.autoencoder import Autoencoder, DecodePlan
+from svd_core.config import ModelConfig
+from svd_core.layers import Layers
+from svd_core.sampling_plan import plan_sampling
+from svd_core.unet import VideoUNet
+
+CONFIG = ModelConfig()
+Ways = Mapping[str, Callable[[], Any]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--height", type=int, default=128, help="pixels")
+    parser.add_argument("--width", type=int, default=256, help="pixels")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="also keep the figures as JSON")
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    shape = (options.frames, options.height // 8, options.width // 8)
+    figures = {}
+    with torch.inference_mode():
+        for stage, ways in (("sampling", unet_ways), ("decode", decode_ways)):
+            figures[stage] = report(stage, timed(ways(shape, device, dtype), options.rounds, device))
+    if options.out:
+        hardware = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu"
+        setup = {"frames, latent height, width": shape, "dtype": str(dtype), "device": hardware}
+        setup |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps({"setup": setup, "seconds": figures}, indent=2) + "\n")
+
+
+def unet_ways(shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype) -> Ways:
+    """One branch of the guidance, under the splits that the choices of SVD Sampler take for this shape."""
+    unet = random_weights(VideoUNet(CONFIG.unet, Layers(device=device, dtype=dtype)))
+    frames, height, width = shape
+    call = UNetCall(height, width, frames, dtype)
+    x = torch.randn(frames, CONFIG.unet.in_channels, height, width, device=device, dtype=dtype)
+    context = torch.randn(frames, 1, CONFIG.unet.context_dim, device=device, dtype=dtype)
+    y = torch.randn(frames, CONFIG.unet.adm_in_channels, device=device, dtype=dtype)
+    sigma = torch.zeros(frames, device=device)
+
+    def evaluate(choice: str) -> Callable[[], Any]:
+        split = plan_sampling(CONFIG.unet, call, None, choice).split
+        return lambda: unet(x, sigma, context, y, frames, split=split)
+
+    return {choice: evaluate(choice) for choice in ("fastest", "smallest")}
+
+
+def decode_ways(shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype) -> Ways:
+    vae = random_weights(Autoencoder(CONFIG.vae, Layers(device=device, dtype=dtype)))
+    frames, height, width = shape
+    z = torch.randn(frames, 4, height, width, device=device, dtype=dtype)
+    plans = {
+        "whole clip": DecodePlan(frames),
+        "1 frame at once": DecodePlan(1),
+        "1 frame, one buffer": DecodePlan(1, recompute=True),
+        "1 frame, spilled": DecodePlan(1, spill=True),
+        "1 frame, 4 bands, spilled": DecodePlan(1, bands=4, spill=True),
+    }
+
+    def decode(plan: DecodePlan) -> Callable[[], Any]:
+        return lambda: vae.decode_planned(z, plan)
+
+    return {name: decode(plan) for name, plan in plans.items()}
+
+
+def random_weights(module: nn.Module) -> Any:
+    """Small and finite: the time does not depend on them, but for numbers that are not normal."""
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.02)
+    return module.eval()
+
+
+def timed(ways: Ways, rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each way, in turns, after one turn to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds + 1):
+        for name, run in ways.items():
+            start = time.perf_counter()
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def report(stage: str, seconds: dict[str, list[float]]) -> dict[str, list[float]]:
+    fastest = median(next(iter(seconds.values())))
+    for name, each in seconds.items():
+        spread = f"{min(each):.2f} to {max(each):.2f}"
+        print(f"{stage:9} {name:26} {median(each):6.2f} s ({spread})  {median(each) / fastest:.2f}x", flush=True)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()
