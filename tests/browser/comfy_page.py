@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 PATIENCE = 120_000  # milliseconds; of a busy machine, since every wait ends as soon as there is what it waits for
 READY = "window.app?.vueAppReady && document.querySelector('[data-testid=queue-button]')"
+# The host forbids its page to ask other machines; what was refused never becomes a request.
+RECORD_REFUSED = """
+    window.refused = [];
+    addEventListener("securitypolicyviolation", event => window.refused.push(event.blockedURI));"""
 INSIDE = ("data:", "blob:", "about:", "chrome")
 
 # A dropped file reaches the page as an event with the file in it.
@@ -27,7 +31,6 @@ DROP = """([canvas, name, text]) => {
 # What the progress panel says goes by within seconds: keep all of it.
 RECORD_PROGRESS = """() => {
     window.progressSeen = [];
-    const panel = document.querySelector("[data-testid=queue-progress-overlay]");
     const note = () => window.progressSeen.push(
         document.querySelector("[data-testid=queue-progress-overlay]")?.innerText ?? "");
     new MutationObserver(note).observe(document.body, {subtree: true, childList: true, characterData: true});
@@ -35,15 +38,16 @@ RECORD_PROGRESS = """() => {
 
 
 class ComfyPage:
-    """One tab. `outside` are the addresses asked of other machines, `errors` what scripts of the page threw."""
+    """One tab. `errors` are what scripts of the page threw."""
 
     def __init__(self, page: Page, url: str, artefacts: Path):
         self.page = page
         self.url = url
         self.artefacts = artefacts
-        self.outside: list[str] = []
+        self.requested: list[str] = []
         self.errors: list[str] = []
         page.set_default_timeout(PATIENCE)
+        page.add_init_script(RECORD_REFUSED)
         page.on("request", self._note_request)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
@@ -111,7 +115,7 @@ class ComfyPage:
         return self.page.evaluate(
             """type => {
                 const node = LiteGraph.createNode(type);
-                node.pos = [300, 300];
+                node.pos = [800, 220];
                 app.graph.add(node);
                 return node.id;
             }""",
@@ -119,7 +123,8 @@ class ComfyPage:
         )
 
     def clear(self) -> None:
-        self.page.evaluate("app.canvas.deselectAll(); app.graph.clear(); app.canvas.ds.reset()")
+        """Remove the nodes, as a person does; `graph.clear` would give their ids, and with them their values, again."""
+        self.page.evaluate("[...app.graph.nodes].forEach(node => app.graph.remove(node)); app.canvas.ds.reset()")
 
     def select(self, node_id: int) -> None:
         """Click on the title of a node."""
@@ -148,6 +153,14 @@ class ComfyPage:
     def progress(self) -> Sequence[str]:
         """Every text that the progress panel has shown since `run`."""
         return [re.sub(r"\s+", " ", text) for text in self.page.evaluate("window.progressSeen")]
+
+    def outside(self) -> list[str]:
+        """Addresses of other machines that the page asked, or tried to."""
+        return [*self.requested, *self.page.evaluate("window.refused")]
+
+    def deselect(self) -> None:
+        self.page.evaluate("app.canvas.deselectAll()")
+        self.page.get_by_test_id("selection-toolbox").wait_for(state="hidden")
 
     def wait_for_count(self, found: Locator, count: int) -> None:
         from playwright.sync_api import expect
@@ -179,4 +192,4 @@ class ComfyPage:
 
     def _note_request(self, request: Request) -> None:
         if not request.url.startswith((self.url, *INSIDE)):
-            self.outside.append(request.url)
+            self.requested.append(request.url)

@@ -23,8 +23,12 @@ HOW = "install a Chromium that is on PATH (Debian: apt-get install chromium), or
 # Nothing but this machine resolves: a page that needs the network shows it here.
 NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 LAUNCH = ("--mute-audio", "--font-render-hinting=none", NO_NETWORK)
-# As on a first visit; and a double click may take a second, for a busy machine.
-SETTINGS = {"Comfy.TutorialCompleted": False, "Comfy.Pointer.DoubleClickTime": 1000}
+SETTINGS = {
+    "Comfy.TutorialCompleted": False,  # as on a first visit
+    "Comfy.RightSidePanel.IsOpen": False,
+    "Comfy.Minimap.Visible": False,  # it would cover the video
+    "Comfy.Pointer.DoubleClickTime": 1000,  # milliseconds, for a busy machine
+}
 
 
 def find_chromium() -> str | None:

@@ -76,9 +76,10 @@ def test_video_plays(finished: ComfyPage) -> None:
     video.click()
     finished.page.wait_for_function("document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames > 8")
     assert video.evaluate("video => video.currentTime") > 0.5
+    finished.deselect()
     finished.screenshot("graph")
 
 
 def test_nothing_is_asked_of_other_machines(finished: ComfyPage) -> None:
-    assert not finished.outside
+    assert not finished.outside()
     assert not finished.errors

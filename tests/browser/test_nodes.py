@@ -47,4 +47,5 @@ def test_help_opens_and_fits_the_panel(page: ComfyPage, node: str) -> None:
     assert not shown.evaluate(TOO_WIDE)
     described = shown.inner_text()
     (on_page,) = page.nodes()
+    assert on_page["inputs"]
     assert not [name for name in on_page["inputs"] if name not in described]
