@@ -36,15 +36,21 @@ def find_chromium() -> str | None:
     return named or next((found for found in map(shutil.which, NAMES) if found), None)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip here and not in a fixture, for one line in the summary, and before a host is started."""
+    if find_chromium() is None:
+        pytest.skip(f"no Chromium found: {HOW}")
+    pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """For one file of tests only: while Playwright runs, nothing else in this process can use asyncio."""
-    executable = find_chromium()
-    if executable is None:
-        pytest.skip(f"no Chromium found: {HOW}")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=[*LAUNCH])
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=[*LAUNCH])
         yield chromium
         chromium.close()
 
@@ -57,14 +63,13 @@ def own_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 
 @pytest.fixture(scope="module")
-def open_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., ComfyPage]]:
+def open_page(browser: Browser, own_host: Host) -> Iterator[Callable[..., ComfyPage]]:
     """Open the page in a language, as a person does who never opened it before; one context for each file."""
-    host: Host = request.getfixturevalue("own_host")  # not before it is known that there is a browser
     context = browser.new_context(viewport={"width": 1600, "height": 900})
 
     def open_in(language: str = "en") -> ComfyPage:
-        host.client.post("/settings", {**SETTINGS, "Comfy.Locale": language})
-        return ComfyPage(context.new_page(), host.url, artefacts()).open()
+        own_host.client.post("/settings", {**SETTINGS, "Comfy.Locale": language})
+        return ComfyPage(context.new_page(), own_host.url, artefacts()).open()
 
     yield open_in
     context.close()
