@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,11 +42,12 @@ class Canvas:
         self.draw.circle((at[0] * SCALE, at[1] * SCALE), radius * SCALE, colour)
 
     def arrow(self, start: Point, end: Point, colour: str = QUIET, width: float = 3) -> None:
-        """A horizontal arrow to the right."""
         (x0, y0), (x1, y1), head = start, end, 4 + 2 * width
-        self.line([(x0, y0), (x1 - head, y1)], colour, width)
-        corners = [(x1, y1), (x1 - head, y1 - head * 0.6), (x1 - head, y1 + head * 0.6)]
-        self.polygon(corners, colour)
+        length = math.hypot(x1 - x0, y1 - y0)
+        dx, dy = head * (x1 - x0) / length, head * (y1 - y0) / length
+        self.line([start, (x1 - dx, y1 - dy)], colour, width)
+        sides = [(x1 - dx - 0.6 * sign * dy, y1 - dy + 0.6 * sign * dx) for sign in (1, -1)]
+        self.polygon([end, *sides], colour)
 
     def polygon(self, corners: Sequence[Point], fill: str) -> None:
         self.draw.polygon([(x * SCALE, y * SCALE) for x, y in corners], fill)

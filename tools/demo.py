@@ -128,7 +128,7 @@ class Progress:
     """Prints which node runs, with a bar for those that count."""
 
     def __init__(self, prompt: Prompt):
-        self.titles = {node_id: node["_meta"]["title"] for node_id, node in prompt.items()}
+        self.titles = {node_id: node["class_type"] for node_id, node in prompt.items()}
         self.start = "\r" if sys.stdout.isatty() else "\n"  # in a log, one line for each step
 
     def __call__(self, event: Event) -> None:

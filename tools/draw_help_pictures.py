@@ -1,5 +1,7 @@
 """Draw the pictures of the nodes' help pages. Only names of inputs are written in them, so every language shares them.
 
+The page shows them in a panel of 270 pixels, at less than a third of their size: hence the large letters.
+
 python -m tools.draw_help_pictures
 """
 
@@ -18,13 +20,14 @@ from .comfyui import REPOSITORY
 FOLDER = REPOSITORY / "web" / "docs" / "pictures"
 BOAT = REPOSITORY / "example_workflows" / "sailing_boat.png"
 WIDTH = 880
-STEP = 57.5  # from frame to frame of a film strip
+LETTERS, SMALL = 38, 30  # sizes of text; 11 and 9 pixels in the panel
+STEP = 59  # from frame to frame of a film strip
 FRAMES = 14
 MOTIONS = (  # label, pixels between two frames, colour
-    ("motion_bucket_id 60", 14, ACCENT),
-    ("motion_bucket_id 180", 40, ACCENT),
-    ("fps 7", 30, WARM),
-    ("fps 14", 15, WARM),
+    ("motion_bucket_id 60", 20, ACCENT),
+    ("motion_bucket_id 180", 60, ACCENT),
+    ("fps 7", 46, WARM),
+    ("fps 14", 23, WARM),
 )
 
 
@@ -35,20 +38,19 @@ def main() -> None:
 
 def loader() -> Canvas:
     """One file, three parts."""
-    canvas = Canvas(WIDTH, 260)
-    canvas.box((50, 70), (270, 120))
-    canvas.text((185, 112), "svd_xt.safetensors", 22)
-    canvas.text((185, 152), "checkpoint", 17, QUIET)
-    canvas.line([(320, 130), (370, 130)], QUIET)
+    canvas = Canvas(WIDTH, 420)
+    canvas.box((20, 140), (370, 140))
+    canvas.text((205, 190), "svd_xt.safetensors", LETTERS)
+    canvas.text((205, 244), "checkpoint", SMALL, QUIET)
+    canvas.line([(390, 210), (450, 210)], QUIET, 5)
     for row, (socket, use) in enumerate(
         {"MODEL": "SVD Sampler", "CLIP_VISION": "CLIP Image Encode", "VAE": "VAE Encode / Decode"}.items()
     ):
-        y = 60 + 70 * row
-        canvas.line([(370, 130), (370, y), (410, y)], SOCKETS[socket])
-        canvas.dot((410, y), 8, SOCKETS[socket])
-        canvas.text((430, y), socket, 19, SOCKETS[socket], "lm")
-        canvas.arrow((580, y), (630, y))
-        canvas.text((645, y), use, 19, TEXT, "lm")
+        y = 80 + 130 * row
+        canvas.line([(450, 210), (450, y), (510, y)], SOCKETS[socket], 5)
+        canvas.dot((510, y), 12, SOCKETS[socket])
+        canvas.text((545, y - 16), socket, LETTERS, SOCKETS[socket], "lm")
+        canvas.text((545, y + 26), use, SMALL, TEXT, "lm")
     return canvas
 
 
@@ -56,19 +58,19 @@ def clip_encode() -> Canvas:
     """What CLIP sees of a wide picture in each way of fitting."""
     boat = Image.open(BOAT)
     side = min(boat.size)
-    canvas = Canvas(WIDTH, 270)
-    canvas.picture(boat, (30, 48), (270, 152))
-    canvas.text((165, 230), "image", 19)
-    canvas.arrow((315, 124), (365, 124))
+    canvas = Canvas(WIDTH, 640)
+    canvas.picture(boat, (240, 24), (400, 225))
+    canvas.text((660, 136), "image", LETTERS, anchor="lm")
+    canvas.arrow((440, 262), (440, 306), width=5)
     ways = {
         "squash": boat.resize((side, side)),
         "center crop": ImageOps.fit(boat, (side, side)),
         "pad": ImageOps.pad(boat, (side, side)),
     }
     for column, (name, square) in enumerate(ways.items()):
-        x = 377 + 162 * column
-        canvas.picture(square, (x, 48), (152, 152), ACCENT if name == "squash" else LINE)
-        canvas.text((x + 76, 230), name, 19, ACCENT if name == "squash" else TEXT)
+        x = 20 + 285 * column
+        canvas.picture(square, (x, 320), (270, 270), ACCENT if name == "squash" else LINE)
+        canvas.text((x + 135, 614), name, LETTERS, ACCENT if name == "squash" else TEXT)
     return canvas
 
 
@@ -76,70 +78,70 @@ def conditioning() -> Canvas:
     """A tall picture fitted to a wide video, and what motion_bucket_id and fps mean."""
     boat = Image.open(BOAT)
     tall = boat.crop((170, 0, 170 + 400, 576))
-    canvas = Canvas(WIDTH, 476)
-    canvas.picture(tall, (40, 36), (100, 144))
-    canvas.text((90, 208), "image", 19)
-    canvas.arrow((160, 108), (210, 108))
+    canvas = Canvas(WIDTH, 700)
+    canvas.picture(tall, (20, 24), (140, 202))
+    canvas.text((90, 252), "image", LETTERS)
+    canvas.arrow((172, 126), (212, 126), width=5)
     ways = {
         "crop": ImageOps.fit(tall, (640, 360)),
         "pad": ImageOps.pad(tall, (640, 360)),
         "stretch": tall.resize((640, 360)),
     }
     for column, (name, wide) in enumerate(ways.items()):
-        x = 232 + 212 * column
-        canvas.picture(wide, (x, 52), (200, 112), ACCENT if name == "crop" else LINE)
-        canvas.text((x + 100, 208), name, 19, ACCENT if name == "crop" else TEXT)
-    canvas.line([(40, 244), (WIDTH - 40, 244)], PANEL, 2)
+        x = 224 + 217 * column
+        canvas.picture(wide, (x, 68), (207, 116), ACCENT if name == "crop" else LINE)
+        canvas.text((x + 103, 252), name, LETTERS, ACCENT if name == "crop" else TEXT)
+    canvas.line([(20, 294), (WIDTH - 20, 294)], PANEL, 3)
     for row, (label, step, colour) in enumerate(MOTIONS):
-        motion(canvas, (40, 284 + 50 * row), label, step, colour)
+        motion(canvas, (30, 328 + 96 * row), label, step, colour)
     return canvas
 
 
 def motion(canvas: Canvas, corner: Point, label: str, step: float, colour: str) -> None:
     """A ball on its way, seen in all frames at once."""
     x, y = corner
-    canvas.text((x, y), label, 19, colour, "lm")
+    canvas.text((x, y), label, LETTERS, colour, "lm")
     for frame in range(FRAMES):
-        canvas.dot((x + 260 + step * frame, y), 5, colour)
+        canvas.dot((x + 10 + step * frame, y + 42), 9, colour)
 
 
 def sampler() -> Canvas:
     """Guidance over the frames, in the three kinds."""
-    canvas = Canvas(WIDTH, 330)
-    left, right, top, bottom = 140, 640, 60, 250
-    canvas.line([(left, top - 25), (left, bottom + 12), (right + 25, bottom + 12)], LINE, 2)
-    canvas.text((left - 16, top), "max_cfg", 18, QUIET, "rm")
-    canvas.text((left - 16, bottom), "min_cfg", 18, QUIET, "rm")
-    for row, name in enumerate(GUIDANCE_KINDS):
+    canvas = Canvas(WIDTH, 500)
+    left, right, top, bottom = 180, 830, 50, 320
+    canvas.line([(left, top - 25), (left, bottom + 14), (right + 25, bottom + 14)], LINE, 3)
+    canvas.text((left - 20, top), "max_cfg", LETTERS, QUIET, "rm")
+    canvas.text((left - 20, bottom), "min_cfg", LETTERS, QUIET, "rm")
+    for column, name in enumerate(GUIDANCE_KINDS):
         scales = guidance_scale(name, 0.0, 1.0, FRAMES).tolist()
         points = [(left + i * (right - left) / (FRAMES - 1), bottom - y * (bottom - top)) for i, y in enumerate(scales)]
-        colour = (ACCENT, WARM, GREEN)[row]
-        canvas.line(points, colour, 3)
+        colour = (ACCENT, WARM, GREEN)[column]
+        canvas.line(points, colour, 5)
         for point in points:
-            canvas.dot(point, 5, colour)
-        canvas.dot((right + 70, 90 + 50 * row), 7, colour)
-        canvas.text((right + 88, 90 + 50 * row), name, 20, colour, "lm")
-    for frame in range(FRAMES):
-        x = left + frame * (right - left) / (FRAMES - 1)
-        canvas.text((x, bottom + 36), str(frame + 1), 15, QUIET)
+            canvas.dot(point, 9, colour)
+        canvas.dot((80 + 270 * column, 450), 12, colour)
+        canvas.text((106 + 270 * column, 450), name, LETTERS, colour, "lm")
+    for frame in (1, FRAMES // 2, FRAMES):
+        x = left + (frame - 1) * (right - left) / (FRAMES - 1)
+        canvas.text((x, bottom + 50), str(frame), SMALL, QUIET)
     return canvas
 
 
 def decode() -> Canvas:
     """Frames decoded in pieces, with seams between them, and as one clip; below, their brightness over time."""
-    canvas = Canvas(WIDTH, 372)
+    canvas = Canvas(WIDTH, 470)
     boat = Image.open(BOAT).crop((230, 120, 230 + 400, 120 + 400))
     ways = (("VAE Decode", (5, 5, 4), RED), ("Temporal VAE Decode", (FRAMES,), GREEN))
     for row, (label, pieces, colour) in enumerate(ways):
-        y = 56 + 176 * row
-        canvas.text((40, y - 26), label, 19, colour, "lm")
+        y = 84 + 226 * row
+        canvas.text((30, y - 34), label, LETTERS, colour, "lm")
         starts = [sum(pieces[:index]) for index in range(len(pieces))]
         for start, length in zip(starts, pieces, strict=True):
             for frame in range(start, start + length):
-                canvas.picture(boat, (40 + STEP * frame, y), (50, 50), BACKGROUND)
-            x0, x1 = 40 + STEP * start, 40 + STEP * (start + length) - 8
-            canvas.line([(x0, y + 60), (x0, y + 66), (x1, y + 66), (x1, y + 60)], colour, 2.5)
-        brightness(canvas, (40, y + 94), starts, colour)
+                canvas.picture(boat, (30 + STEP * frame, y), (52, 52), BACKGROUND)
+            x0, x1 = 30 + STEP * start, 30 + STEP * (start + length) - 8
+            canvas.line([(x0, y + 62), (x0, y + 72), (x1, y + 72), (x1, y + 62)], colour, 5)
+        brightness(canvas, (30, y + 118), starts, colour)
     return canvas
 
 
@@ -148,21 +150,21 @@ def brightness(canvas: Canvas, corner: Point, starts: Sequence[int], colour: str
     points = []
     for x in range(round(STEP * FRAMES) - 8):
         piece = sum(x >= STEP * start - 4 for start in starts)
-        points.append((corner[0] + x, corner[1] + 5 * math.sin(x / 110) - 12 * (piece % 2 == 0)))
-    canvas.line(points, colour, 2.5)
+        points.append((corner[0] + x, corner[1] + 7 * math.sin(x / 110) - 20 * (piece % 2 == 0)))
+    canvas.line(points, colour, 5)
 
 
 def lora() -> Canvas:
     """A LoRA between loader and sampler: of the model's layers it changes some, over time as well."""
-    canvas = Canvas(WIDTH, 260)
-    for x, label in ((40, "SVD Loader"), (340, "SVD LoRA"), (640, "SVD Sampler")):
-        canvas.box((x, 90), (200, 80))
-        canvas.text((x + 100, 130), label, 22)
-    for x in (240, 540):
-        canvas.line([(x, 130), (x + 100, 130)], SOCKETS["MODEL"])
-        canvas.text((x + 50, 108), "MODEL", 17, SOCKETS["MODEL"])
-    canvas.text((440, 205), "lora, strength", 17, QUIET)
-    canvas.line([(440, 172), (440, 190)], QUIET)
+    canvas = Canvas(WIDTH, 270)
+    for x, label in ((15, "SVD Loader"), (325, "SVD LoRA"), (635, "SVD Sampler")):
+        canvas.box((x, 80), (230, 100))
+        canvas.text((x + 115, 130), label, 34)
+    for x in (245, 555):
+        canvas.line([(x, 130), (x + 80, 130)], SOCKETS["MODEL"], 5)
+        canvas.text((x + 40, 50), "MODEL", SMALL, SOCKETS["MODEL"])
+    canvas.text((440, 234), "lora, strength", SMALL, QUIET)
+    canvas.line([(440, 182), (440, 212)], QUIET)
     return canvas
 
 

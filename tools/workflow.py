@@ -50,13 +50,16 @@ def widget_names(node: JSON) -> list[str]:
 
 
 def to_api(ui: JSON) -> Prompt:
-    """UI form to API form. Covers what our examples use: no sub-graphs, no muted nodes, no lists as values."""
+    """UI form to API form. Covers what our examples use: no sub-graphs, no muted nodes, no lists as values.
+
+    Nodes without a title of their own show their name in the language of the page.
+    """
     sources = {link[0]: [str(link[1]), link[2]] for link in ui["links"]}
     return {
         str(node["id"]): {
             "class_type": node["type"],
             "inputs": _api_inputs(node, sources),
-            "_meta": {"title": node["title"]},
+            **({"_meta": {"title": node["title"]}} if "title" in node else {}),
         }
         for node in ui["nodes"]
         if node["type"] not in PAGE_ONLY_NODES

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from einops import rearrange
 from PIL import Image, ImageDraw
 
 from .evaluate import FPS, Animator
@@ -18,6 +19,7 @@ SCALE = 2
 HEADER = 22  # pixels of text above the columns
 GAP = 6
 THUMBNAIL_FRAMES = (0, 4, 8, 13)
+THUMBNAIL_SIZE = 512
 
 
 def contact_sheet(animate: Animator, path: Path, seeds: Sequence[int], bucket: float = 200, fps: float = FPS) -> None:
@@ -45,13 +47,15 @@ def animation(animate: Animator, path: Path, seeds: Sequence[int] = SHOWN_SEEDS)
 
 
 def thumbnail(animate: Animator, path: Path) -> None:
-    """Four moments of the example's clip side by side."""
+    """Four moments of the example's clip in a square, as which the template browser shows a thumbnail."""
     clip = animate.clip(scene_of(EXAMPLE_SEED), bucket=255)
-    strip = Image.fromarray(_levels(np.concatenate([clip[t] for t in THUMBNAIL_FRAMES], axis=1)))
-    strip = strip.resize((640, 160), Image.Resampling.BICUBIC)
-    page = Image.new("RGB", (640, 360), strip.getpixel((0, 0)))
-    page.paste(strip, (0, 100))
-    page.save(path, quality=88, optimize=True)
+    square = rearrange(clip[list(THUMBNAIL_FRAMES)], "(rows columns) h w c -> (rows h) (columns w) c", rows=2)
+    picture = Image.fromarray(_levels(square)).resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(picture)
+    middle = THUMBNAIL_SIZE // 2
+    draw.line([(middle, 0), (middle, THUMBNAIL_SIZE)], "white", GAP // 2)
+    draw.line([(0, middle), (THUMBNAIL_SIZE, middle)], "white", GAP // 2)
+    picture.save(path, quality=88, optimize=True)
 
 
 def _page(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]]) -> Image.Image:

@@ -95,6 +95,12 @@ def test_help_tells_of_every_input_and_output(object_info: JSON, language: str) 
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_help_has_no_tables(language: str) -> None:
+    """The panel that shows it is about 270 pixels wide, and cuts off what a table has beyond that."""
+    assert not [node for node in NODES if re.search(r"^\|", file_of(node, language).read_text("utf-8"), re.M)]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_help_quotes_what_the_code_says(language: str) -> None:
     """Sentences quoted as *"..."*, cut short by dots, stand so in the code."""
     code = "".join(
