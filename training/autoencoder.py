@@ -21,7 +21,7 @@ LATENT_NOISE = 0.05  # of the latents' standard deviation: neighbours in latent 
 FLICKER_NOISE = 0.15  # at most, of the same: changes over the frames for the temporal decoder to smooth away
 SLOWEST_FLICKER = 0.95  # correlation of one frame's noise with the next one's; sampled latents have about 0.7
 FLICKER_WEIGHT = 8.0  # of change over the frames where there should be other change
-STILL_WEIGHT = 32.0  # and where there should be none: there it is seen, and smoothing does no harm
+STILL_WEIGHT = 64.0  # and where there should be none: there it is seen, and smoothing does no harm
 
 
 def new_autoencoder(seed: int, device: torch.device | None = None) -> Autoencoder:
