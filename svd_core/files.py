@@ -1,0 +1,37 @@
+"""Files and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import SVDError
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write a file or a folder under; it becomes `path` at the end, or goes away on an error.
+
+    A file replaces an older one, a folder only an empty one. Raises SVDError where the place cannot be written.
+    """
+    if not path.parent.is_dir():
+        raise SVDError(f"The folder {path.parent} of {path.name} does not exist; make it first.")
+    beside = path.with_name(f".svd-{uuid.uuid4().hex[:12]}{path.suffix}")  # writers look at the suffix
+    try:
+        yield beside
+        os.replace(beside, path)
+    except OSError as error:
+        raise SVDError(f"{path} cannot be written ({error}); free some space or choose another place.") from error
+    finally:
+        _remove(beside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
