@@ -89,7 +89,7 @@ class SVDPipeline:
         """
         checkpoint = open_checkpoint(path, companion)
         checkpoint.require("unet", "vae", "clip")
-        device = torch.device(device or _best_device())
+        device = torch.device(device or best_device())
         dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
         meta = Layers(device="meta", dtype=dtype)
         unet = VideoUNet(checkpoint.unet, Layers(storage, dtype, "meta") if weight_dtype else meta)
@@ -287,7 +287,7 @@ def _choose(sampler: str) -> Any:
     return SAMPLERS[sampler]
 
 
-def _best_device() -> str:
+def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -61,7 +61,7 @@ def stream(
     window = max(_WINDOW, _source_bytes(entries) // 50)
     files: dict[Path, Mapping[str, Tensor]] = {}
     touched = 0
-    for name, entry in sorted(entries.items(), key=_position):
+    for name, entry in sorted(entries.items(), key=file_order):
         for ref in entry.sources:
             if ref.file not in files:
                 files[ref.file] = open_file(ref.file)
@@ -77,7 +77,8 @@ def stream(
             touched = 0
 
 
-def _position(item: tuple[str, Entry]) -> tuple[str, int]:
+def file_order(item: tuple[str, Entry]) -> tuple[str, int]:
+    """The key that sorts entries by where they are stored."""
     ref = item[1].sources[0]
     return str(ref.file), ref.offset
 
