@@ -170,7 +170,7 @@ class SVDPipeline:
         micro = MicroConditioning(fps, motion_bucket_id, noise_aug_strength)
         scale = guidance.guidance_scale(guidance_kind, min_cfg_scale, max_cfg_scale, num_frames)
         sigmas = schedules.sigmas(schedule, num_inference_steps)
-        solver = _choose(sampler)
+        solver = choose_sampler(sampler)
         downscale = self.vae.config.downscale
         splits = self.sampling_memory(memory)
         splits.plan(self.unet.config, UNetCall(height // downscale, width // downscale, num_frames, self.dtype))
@@ -281,7 +281,8 @@ class SVDPipeline:
         return self.vae.decode_planned(z.to(dtype), plan, device=self.device)
 
 
-def _choose(sampler: str) -> Any:
+def choose_sampler(sampler: str) -> Any:
+    """Raises SVDError for a name that is none."""
     if sampler not in SAMPLERS:
         raise SVDError(f"There is no sampler named {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
     return SAMPLERS[sampler]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from .inventory import Shape
 from .stream import OpenFile, SafetensorsFile, file_order, stream
 
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
+_WINDOW = 32 * 2**20  # bytes
+_PIECE = 2**22  # numbers
 _ALIGNMENT = 8  # the format pads its header so that tensors start on a multiple of this
 
 
@@ -38,8 +40,8 @@ def write_entries(
     with path.open("wb") as file:
         file.write(header_bytes(order, metadata))
         for group in groups:
-            for name, tensor in stream(dict(group), open_file, transient=True):
-                file.write(_bytes(name, tensor, order[name][0]))
+            for name, tensor in stream(dict(group), open_file, transient=True, window=_WINDOW):
+                file.writelines(_pieces(name, tensor, order[name][0]))
                 progress(entries_bytes({name: entries[name]}, dtype))
 
 
@@ -72,11 +74,13 @@ def _dtype(entry: Entry, wanted: torch.dtype | None) -> torch.dtype:
     return wanted if wanted and entry.dtype.is_floating_point else entry.dtype
 
 
-def _bytes(name: str, tensor: Tensor, dtype: torch.dtype) -> memoryview:
-    converted = tensor.to(dtype)
-    if dtype != tensor.dtype and dtype.is_floating_point and not _finite_as(tensor, converted):
-        raise SVDError(f"{name} has values that {str(dtype).removeprefix('torch.')} cannot hold; convert to bf16.")
-    return converted.contiguous().reshape(-1).view(torch.uint8).numpy().data
+def _pieces(name: str, tensor: Tensor, dtype: torch.dtype) -> Iterator[memoryview]:
+    """The bytes of a tensor; the text encoder's table alone has 50 million numbers, whose copies would add up."""
+    for piece in tensor.contiguous().reshape(-1).split(_PIECE):
+        converted = piece.to(dtype)
+        if dtype != tensor.dtype and not _finite_as(piece, converted):
+            raise SVDError(f"{name} has values that {str(dtype).removeprefix('torch.')} cannot hold; convert to bf16.")
+        yield converted.view(torch.uint8).numpy().data
 
 
 def _finite_as(tensor: Tensor, converted: Tensor) -> bool:

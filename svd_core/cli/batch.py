@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..checkpoint import Checkpoint, open_checkpoint
 from ..errors import SVDError, needing
 from ..pipeline import SVDPipeline
+from ..sampling_plan import check_memory_choice
 from ..video import Metadata, load_metadata, save_video
 from .clips import Clip, wanted_clips
 from .options import torch_dtype
@@ -26,6 +26,7 @@ class Batch:
     checkpoint: Checkpoint
     settings: Settings
     clips: list[Clip]
+    recorder: Recorder
     failures: dict[Clip, SVDError] = field(default_factory=dict)
 
     @classmethod
@@ -35,11 +36,9 @@ class Batch:
         clips = wanted_clips(options.pictures, seeds, options.out, options.format)
         checkpoint = open_checkpoint(options.checkpoint, options.companion)
         checkpoint.require("unet", "vae", "clip")
-        return cls(options, checkpoint, Settings.from_options(options, checkpoint), clips)
-
-    @cached_property
-    def recorder(self) -> Recorder:
-        return Recorder(self.settings, self.checkpoint, self.options)
+        settings = Settings.from_options(options, checkpoint)
+        check_memory_choice(options.memory)
+        return cls(options, checkpoint, settings, clips, Recorder(settings, checkpoint, options))
 
     def run(self) -> int:
         todo = self.missing()
@@ -53,26 +52,26 @@ class Batch:
             return 0
         return NONE_MADE if len(self.failures) == len(self.clips) else SOME_FAILED
 
-    def missing(self) -> dict[Clip, Metadata]:
-        """The clips that are still to be made, with their records."""
-        todo: dict[Clip, Metadata] = {}
-        _ = self.recorder.of_all_clips  # what is wrong here is wrong for every clip
+    def missing(self) -> list[Clip]:
+        """The clips that are still to be made and can be, as far as is known before."""
+        todo: list[Clip] = []
         for clip in self.clips:
             try:
-                record = self.recorder.record(clip.picture, clip.seed)
-                if not self._is_there(clip, record):
-                    todo[clip] = record
+                if not self._is_there(clip):
+                    todo.append(clip)
             except SVDError as error:
                 self.failures[clip] = error
         return todo
 
-    def _is_there(self, clip: Clip, record: Metadata) -> bool:
-        """Raises SVDError where something else is."""
+    def _is_there(self, clip: Clip) -> bool:
+        """Raises SVDError where something else is. Only where something is are the files of the run hashed."""
         place = clip.place
+        if not clip.picture.is_file():
+            raise SVDError(f"{clip.picture} does not exist; check the path.")
         if not place.exists() or (place.is_dir() and not any(place.iterdir())):
             return False
         found = _record_in(clip)
-        if same_clip(found, record):
+        if same_clip(found, self.recorder.record(clip.picture, clip.seed)):
             return True
         if place.is_dir():
             raise SVDError(f"The folder {place} holds something else; choose another --out, or take it away.")
@@ -80,13 +79,14 @@ class Batch:
             raise SVDError(f"{place} is there and was not made by this program; choose another --out or --overwrite.")
         return False
 
-    def _make(self, todo: dict[Clip, Metadata]) -> None:
+    def _make(self, todo: list[Clip]) -> None:
         with needing("tqdm", "A progress bar"):
             from tqdm import tqdm
 
         pipe = self._pipeline()
-        for clip, record in tqdm(todo.items(), desc="clips", disable=len(todo) < 2):
+        for clip in tqdm(todo, desc="clips", disable=len(todo) < 2):
             try:
+                record = self.recorder.record(clip.picture, clip.seed)
                 frames = self._frames(pipe, clip)
             except SVDError as error:
                 self.failures[clip] = error

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
+from torch import Tensor
 
 from .. import flops
 from ..activations import UNetCall, clip_bytes
@@ -21,7 +21,8 @@ from .batch import Batch
 from .options import dtype_name, torch_dtype
 from .settings import default_dtype
 
-MATRIX_SIDE, REPEATS = 1024, 3
+SMALLEST_MATRIX, LARGEST_MATRIX, REPEATS = 256, 8192, 3
+A_WHILE = 0.02  # seconds
 # Evaluations of the network in each step (one less in the last).
 EVALUATIONS = {"heun": 2}
 
@@ -108,15 +109,19 @@ def _weights(checkpoint: Checkpoint, part: str, dtype: Callable[[str, tuple[int,
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second of a matrix product, the best of a few."""
-    a = torch.ones(MATRIX_SIDE, MATRIX_SIDE, device=device, dtype=dtype)
-    seconds = min(_timed(lambda: (a @ a)[0, 0].item()) for _ in range(REPEATS + 1))
-    return 2 * MATRIX_SIDE**3 / seconds
+    """Operations per second of a matrix product that is large enough to take a while."""
+    side, seconds = SMALLEST_MATRIX, 0.0
+    while True:
+        a = torch.ones(side, side, device=device, dtype=dtype)
+        seconds = min(_seconds_of_product(a) for _ in range(REPEATS))
+        if seconds > A_WHILE or side >= LARGEST_MATRIX:
+            return 2 * side**3 / seconds
+        side *= 2
 
 
-def _timed(run: Callable[[], Any]) -> float:
+def _seconds_of_product(a: Tensor) -> float:
     start = time.perf_counter()
-    run()
+    (a @ a)[0, 0].item()  # waits for the device
     return max(time.perf_counter() - start, 1e-9)
 
 
@@ -125,7 +130,7 @@ def _bytes(size: int) -> str:
 
 
 def _tera(operations: float) -> str:
-    return f"{operations / 1e12:,.0f} TFLOP" if operations >= 1e13 else f"{operations / 1e9:,.0f} GFLOP"
+    return f"{operations / 1e12:,.0f} TFLOP" if operations >= 1e13 else f"{operations / 1e9:,.4g} GFLOP"
 
 
 def _duration(seconds: float) -> str:

@@ -25,9 +25,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SVDError as error:
         print(f"svd-nodes: {error}", file=sys.stderr)
         return FAILED
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print("svd-nodes: memory ran out; fewer frames or a smaller size take less", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("svd-nodes: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    from ..free_memory import is_out_of_memory
+
+    return isinstance(error, MemoryError) or is_out_of_memory(error)
 
 
 def _parser() -> argparse.ArgumentParser:

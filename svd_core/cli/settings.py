@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
-from .. import __version__, image
+from .. import __version__, conditioning, guidance, image, schedules
 from ..checkpoint import Checkpoint
 from ..checks import check_num_frames
 from ..digest import checkpoint_sha256, file_sha256
+from ..pipeline import best_device, choose_sampler
 from ..releases import UNKNOWN
 from ..video import Metadata
+from ..video.write import checked_quality, checked_rate
 from .options import LoRAOption, dtype_name
 
 _NAMES_ONLY = ("svd_nodes", "checkpoint", "picture")  # of a record; what they name is in its hashes
@@ -47,10 +49,21 @@ class Settings:
             options.width or made_for.width, options.height or made_for.height, checkpoint.config.pixel_multiple
         )
         num_frames = options.num_frames or checkpoint.num_frames or made_for.num_frames
-        check_num_frames(num_frames)
         stated = {name: getattr(options, name) for name in cls.__dataclass_fields__}
-        guidance = made_for.max_cfg_scale if options.max_cfg_scale is None else options.max_cfg_scale
-        return cls(**{**stated, "width": width, "height": height, "num_frames": num_frames, "max_cfg_scale": guidance})
+        most = made_for.max_cfg_scale if options.max_cfg_scale is None else options.max_cfg_scale
+        settings = cls(**{**stated, "width": width, "height": height, "num_frames": num_frames, "max_cfg_scale": most})
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raises SVDError for what no clip can be made with, before anything is loaded."""
+        check_num_frames(self.num_frames)
+        conditioning.MicroConditioning(self.fps, self.motion_bucket_id, self.noise_aug_strength)
+        guidance.guidance_scale(self.guidance_kind, self.min_cfg_scale, self.max_cfg_scale, self.num_frames)
+        schedules.sigmas(self.schedule, self.num_inference_steps)
+        choose_sampler(self.sampler)
+        image.check_mode(self.fit, image.FIT_MODES)
+        checked_rate(self.fps)
 
     def arguments(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,7 +74,7 @@ class Recorder:
 
     def __init__(self, settings: Settings, checkpoint: Checkpoint, options: argparse.Namespace) -> None:
         self.settings, self.checkpoint = settings, checkpoint
-        self.quality: float = options.quality
+        self.quality = checked_quality(options.quality)
         self.dtypes = [options.dtype or dtype_name(default_dtype(options.device)), options.weight_dtype]
         self.loras: list[LoRAOption] = options.lora
 
@@ -97,8 +110,6 @@ def same_clip(a: Metadata, b: Metadata) -> bool:
 
 def default_dtype(device: str | None) -> torch.dtype:
     """What the pipeline computes in where nothing is said."""
-    from ..pipeline import best_device
-
     return torch.float16 if torch.device(device or best_device()).type == "cuda" else torch.float32
 
 

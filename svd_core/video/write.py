@@ -61,7 +61,7 @@ def save_video(
     written beside and renamed. Raises SVDError for frames, names and places that cannot be.
     """
     path = Path(path)
-    form = Form(_rate(fps), _checked_quality(quality), to_comment(metadata))
+    form = Form(checked_rate(fps), checked_quality(quality), to_comment(metadata))
     if is_pattern(path):
         write_pngs(pictures(frames), path, form)
         return path
@@ -76,13 +76,13 @@ def save_video(
     return path
 
 
-def _checked_quality(quality: float) -> float:
+def checked_quality(quality: float) -> float:
     if not 0 <= quality <= 10:
         raise SVDError(f"quality is {quality:g} and must be 0 to 10; 5 is usual, 8 looks lossless.")
     return quality
 
 
-def _rate(fps: float) -> Fraction:
+def checked_rate(fps: float) -> Fraction:
     if not 0.1 <= fps <= 1000:
         raise SVDError(f"fps is {fps:g} and must be 0.1 to 1000; 7 is usual.")
     return Fraction(fps).limit_denominator(1001)
