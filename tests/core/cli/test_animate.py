@@ -1,10 +1,9 @@
-"""The command line as a user meets it."""
+"""Clips from the command line: one, many, those of a stopped run, and what is refused."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -21,49 +20,15 @@ from svd_core import SVDPipeline, load_metadata, load_video
 from svd_core.cli import main
 from svd_core.cli.options import LoRAOption, lora
 from svd_core.digest import file_sha256
-from svd_core.guidance import GUIDANCE_KINDS
-from svd_core.image import FIT_MODES
-from svd_core.releases import DEMO_CHECKPOINT
-from svd_core.samplers import SAMPLERS
-from svd_core.sampling_plan import MEMORY_CHOICES
-from svd_core.schedules import SCHEDULES
 from tools.comfyui import REPOSITORY
-from tools.random_checkpoint import tiny_config, write_checkpoint
 from tools.random_lora import random_factors, write_lora
 
-COMET = REPOSITORY / "example_workflows" / "svd_demo_comet.png"
-QUICK = ["--num-inference-steps", "1", "--num-frames", "3", "--width", "32", "--height", "16"]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("cli") / "tiny.safetensors", tiny_config())
-
-
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with three pictures."""
-    (tmp_path / "pictures").mkdir()
-    for index in range(3):
-        level = np.random.default_rng(index).integers(0, 256, (20, 40, 3), dtype=np.uint8)
-        Image.fromarray(level).save(tmp_path / "pictures" / f"{index}.png")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def animate(checkpoint: Path, desk: Path):
-    return lambda *words: main(["animate", "--checkpoint", str(checkpoint), *QUICK, *words])
-
-
-def files(folder: Path) -> list[str]:
-    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
-
+from .conftest import QUICK, Animate, files
 
 # One clip
 
 
-def test_a_picture_becomes_a_clip_that_says_how(animate, desk: Path, checkpoint: Path, capsys) -> None:
+def test_a_picture_becomes_a_clip_that_says_how(animate: Animate, desk: Path, checkpoint: Path, capsys) -> None:
     assert animate("pictures/0.png", "-o", "clip.mp4", "--seed", "5", "--fps", "8") == 0
     video = load_video("clip.mp4")
     assert video.frames.shape == (3, 16, 32, 3) and video.fps == 8
@@ -75,7 +40,7 @@ def test_a_picture_becomes_a_clip_that_says_how(animate, desk: Path, checkpoint:
     assert shown["picture_sha256"] == file_sha256(desk / "pictures" / "0.png")
 
 
-def test_it_is_the_clip_of_the_pipeline(animate, desk: Path, checkpoint: Path) -> None:
+def test_it_is_the_clip_of_the_pipeline(animate: Animate, desk: Path, checkpoint: Path) -> None:
     """And what the file says of its settings makes it again."""
     assert animate("pictures/0.png", "-o", "clip/%d.png", "--seed", "5", "--sampler", "euler_ancestral") == 0
     record = load_metadata("clip/%d.png")
@@ -87,7 +52,7 @@ def test_it_is_the_clip_of_the_pipeline(animate, desk: Path, checkpoint: Path) -
 
 
 @pytest.mark.parametrize("format", ["mp4", "mov", "mkv", "webm", "gif", "webp"])
-def test_every_format_is_skipped_when_it_is_there(animate, desk: Path, format: str, capsys) -> None:
+def test_every_format_is_skipped_when_it_is_there(animate: Animate, desk: Path, format: str, capsys) -> None:
     words = ("pictures/0.png", "-o", "out", "--format", format)
     assert animate(*words) == 0
     before = (desk / "out" / f"0.{format}").stat().st_mtime_ns
@@ -96,7 +61,7 @@ def test_every_format_is_skipped_when_it_is_there(animate, desk: Path, format: s
     assert (desk / "out" / f"0.{format}").stat().st_mtime_ns == before
 
 
-def test_frames_are_skipped_too_and_never_mixed(animate, desk: Path, capsys) -> None:
+def test_frames_are_skipped_too_and_never_mixed(animate: Animate, desk: Path, capsys) -> None:
     assert animate("pictures/0.png", "-o", "out", "--format", "png") == 0
     assert files(desk / "out") == ["0/0000.png", "0/0001.png", "0/0002.png"]
     assert animate("pictures/0.png", "-o", "out", "--format", "png") == 0
@@ -115,7 +80,7 @@ def test_frames_are_skipped_too_and_never_mixed(animate, desk: Path, capsys) -> 
     ],
     ids=lambda words: words[0],
 )  # fmt: skip
-def test_other_settings_make_it_again(animate, desk: Path, change: list[str], capsys) -> None:
+def test_other_settings_make_it_again(animate: Animate, desk: Path, change: list[str], capsys) -> None:
     assert animate("pictures/0.png", "-o", "clip.mp4") == 0
     before = (desk / "clip.mp4").read_bytes()
     assert animate("pictures/0.png", "-o", "clip.mp4", *change) == 0
@@ -123,14 +88,14 @@ def test_other_settings_make_it_again(animate, desk: Path, change: list[str], ca
     assert (desk / "clip.mp4").read_bytes() != before
 
 
-def test_what_changes_nothing_does_not(animate, desk: Path, capsys) -> None:
+def test_what_changes_nothing_does_not(animate: Animate, desk: Path, capsys) -> None:
     assert animate("pictures/0.png", "-o", "clip.mp4") == 0
     os.rename("pictures/0.png", "renamed.png")
     assert animate("renamed.png", "-o", "clip.mp4", "--memory", "smallest", "--frames-at-once", "1") == 0
     assert "already" in capsys.readouterr().out
 
 
-def test_loras_count_and_are_recorded(animate, desk: Path, checkpoint: Path) -> None:
+def test_loras_count_and_are_recorded(animate: Animate, desk: Path, checkpoint: Path) -> None:
     from svd_core.checkpoint import open_checkpoint, unet_shapes
 
     shapes = unet_shapes(open_checkpoint(checkpoint).unet)
@@ -153,14 +118,14 @@ def test_a_lora_and_its_strength(text: str, path: str, strength: float) -> None:
 # Many
 
 
-def test_pictures_times_seeds(animate, desk: Path, capsys) -> None:
+def test_pictures_times_seeds(animate: Animate, desk: Path, capsys) -> None:
     assert animate("pictures", "-o", "out", "--seeds", "2", "--seed", "7") == 0
     assert files(desk / "out") == [f"{picture}_seed{seed}.mp4" for picture in range(3) for seed in (7, 8)]
     assert {load_metadata(f"out/1_seed{seed}.mp4")["seed"] for seed in (7, 8)} == {7, 8}
     assert len(capsys.readouterr().out.splitlines()) == 6
 
 
-def test_one_bad_picture_does_not_stop_the_rest(animate, desk: Path, capsys) -> None:
+def test_one_bad_picture_does_not_stop_the_rest(animate: Animate, desk: Path, capsys) -> None:
     (desk / "pictures" / "1.png").write_text("no picture")
     assert animate("pictures", "missing.png", "-o", "out") == 1
     assert files(desk / "out") == ["0.mp4", "2.mp4"]
@@ -234,7 +199,9 @@ def test_interrupting_leaves_nothing_half_written(desk: Path, checkpoint: Path) 
         (["empty"], "no frames at empty"),
     ],
 )
-def test_what_cannot_be_is_one_line(animate, desk: Path, words: list[str], message: str | None, capsys) -> None:
+def test_what_cannot_be_is_one_line(
+    animate: Animate, desk: Path, words: list[str], message: str | None, capsys
+) -> None:
     (desk / "more").mkdir()
     (desk / "empty").mkdir()
     shutil.copy("pictures/0.png", "more/0.png")
@@ -248,7 +215,7 @@ def test_what_cannot_be_is_one_line(animate, desk: Path, words: list[str], messa
     assert last.startswith("svd-nodes: ") and message in last
 
 
-def test_files_of_others_are_not_replaced(animate, desk: Path, capsys) -> None:
+def test_files_of_others_are_not_replaced(animate: Animate, desk: Path, capsys) -> None:
     Path("clip.mp4").write_bytes(b"a film of mine")
     assert animate("pictures/0.png", "-o", "clip.mp4") == 2
     assert "was not made by this program" in capsys.readouterr().err
@@ -257,121 +224,10 @@ def test_files_of_others_are_not_replaced(animate, desk: Path, capsys) -> None:
     assert load_metadata("clip.mp4")
 
 
-def test_running_out_of_memory_is_one_line(animate, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_running_out_of_memory_is_one_line(animate: Animate, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     def full(*_: object, **__: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(SVDPipeline, "__call__", full)
     assert animate("pictures/0.png", "-o", "clip.mp4") == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("svd-nodes: memory ran out")
-
-
-def test_a_file_without_settings(desk: Path, capsys) -> None:
-    assert main(["show", "pictures/0.png"]) == 2
-    assert "does not say how it was made" in capsys.readouterr().err
-    assert main(["show", "nowhere.mp4"]) == 2
-
-
-@pytest.mark.parametrize("words", [["--help"], ["animate", "--help"], ["convert"], ["animate", "x", "--seed", "a"]])
-def test_help_and_typing_errors_do_not_wait_for_torch(words: list[str]) -> None:
-    script = "import sys\nfrom svd_core.cli import main\ntry:\n    main()\nfinally:\n    print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script, *words], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode in (0, 2)
-    assert done.stdout.splitlines()[-1] == "False"
-
-
-def test_help_names_what_there_is(capsys) -> None:
-    with pytest.raises(SystemExit):
-        main(["animate", "--help"])
-    text = re.sub(r"\s+", " ", capsys.readouterr().out)
-    for names in (SAMPLERS, SCHEDULES, GUIDANCE_KINDS, FIT_MODES, MEMORY_CHOICES):
-        assert all(name in text for name in names)
-
-
-# The other commands
-
-
-def test_a_dry_run_makes_nothing(animate, desk: Path, capsys) -> None:
-    assert animate("pictures", "missing.png", "-o", "out", "--dry-run") == 0
-    out = capsys.readouterr().out
-    assert not (desk / "out").exists()
-    for words in ("4, of which 3 are still to be made", "32x16, 3 frames", "sampling", "decode", "peak", "about "):
-        assert words in out
-    assert "cannot be   missing.mp4" in out
-
-
-def test_the_plan_of_a_released_model_is_that_of_its_size(desk: Path, capsys) -> None:
-    """A file of zeros that takes no disk has the names and shapes of the released one."""
-    from svd_core.checkpoint import inventory
-    from svd_core.cli.batch import Batch
-    from svd_core.cli.dry_run import describe
-    from svd_core.cli.main import _parser
-    from svd_core.config import ModelConfig
-    from tools.safetensors_files import write_hollow
-
-    write_hollow("svd_xt.safetensors", inventory(ModelConfig()), torch.float16)
-    words = ["animate", "pictures/0.png", "--checkpoint", "svd_xt.safetensors", "--device", "cpu", "--dtype", "fp16"]
-    batch = Batch.from_options(_parser().parse_args([*words, "--memory", "smallest"]))
-    plan = "\n".join(describe(batch))
-    assert "1024x576, 25 frames" in plan and "UNet 3.05 GB" in plan
-    assert "3,847 TFLOP for sampling, 174 TFLOP for decoding" in plan
-
-
-def test_the_bundled_model_is_the_default_and_says_so(desk: Path, capsys) -> None:
-    assert main(["animate", str(COMET), "-o", "clip.webp", "--num-inference-steps", "1"]) == 0
-    assert "the bundled demo model" in capsys.readouterr().err
-    assert load_metadata("clip.webp")["checkpoint"] == DEMO_CHECKPOINT.name
-    assert load_video("clip.webp").frames.shape == (14, 96, 96, 3)
-
-
-def test_the_demo_needs_nothing(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from svd_core.cli import demo
-
-    assert demo.PICTURE.read_bytes() == COMET.read_bytes()
-    assert main(["demo"]) == 0
-    assert load_video("svd_demo.mp4").frames.shape == (14, 96, 96, 3)
-
-
-@pytest.mark.parametrize("layout", ["single", "diffusers"])
-def test_inspect_a_checkpoint(desk: Path, layout: str, capsys) -> None:
-    name = "svd_xt" if layout == "diffusers" else "svd_xt.safetensors"
-    path = write_checkpoint(desk / name, tiny_config(), layout=layout)
-    assert main(["inspect", str(path), "--hash"]) == 0
-    out = capsys.readouterr().out
-    assert "Stable Video Diffusion XT (25 frames)" in out and "Stability AI Community License" in out
-    assert "fp16" in out and "temporal decoder" in out and "missing" not in out
-    assert layout == "diffusers" or file_sha256(path) in out
-
-
-def test_inspect_says_what_is_missing(desk: Path, capsys) -> None:
-    folder = write_checkpoint(desk / "model", tiny_config(), layout="diffusers")
-    shutil.rmtree(folder / "vae")
-    assert main(["inspect", str(folder)]) == 0
-    assert "add a companion that holds the VAE" in capsys.readouterr().out
-
-
-def test_inspect_a_lora(desk: Path, capsys) -> None:
-    from svd_core.checkpoint import unet_shapes
-    from svd_core.config import UNetConfig
-
-    shapes = unet_shapes(UNetConfig())
-    weights = [name for name in shapes if name.endswith("1.1.time_stack.0.attn1.to_q.weight")][:2]
-    write_lora(desk / "lora.safetensors", random_factors(shapes, weights), shapes, "kohya")
-    assert main(["inspect", "lora.safetensors"]) == 0
-    out = capsys.readouterr().out
-    assert "a LoRA of Stable Video Diffusion" in out and re.search(r"rank +2\n", out)
-    assert f"{len(weights)} of {len(weights)} match, {len(weights)} of them temporal" in out
-
-
-def test_inspect_refuses_what_cannot_be_used(desk: Path, capsys) -> None:
-    Path("model.ckpt").write_bytes(b"PK")
-    assert main(["inspect", "model.ckpt"]) == 2
-    assert "is a pickle" in capsys.readouterr().err
-
-
-def test_convert(checkpoint: Path, desk: Path, capsys) -> None:
-    assert main(["convert", str(checkpoint), "folder", "--dtype", "bf16"]) == 0
-    assert main(["inspect", "folder"]) == 0
-    assert "bf16" in capsys.readouterr().out
-    assert main(["convert", str(checkpoint), "folder"]) == 2
-    assert "is there already" in capsys.readouterr().err
