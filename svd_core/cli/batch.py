@@ -14,7 +14,7 @@ from ..pipeline import SVDPipeline
 from ..sampling_plan import check_memory_choice
 from ..video import Metadata, load_metadata, save_video
 from .clips import Clip, wanted_clips
-from .options import torch_dtype
+from .options import check_device, torch_dtype
 from .settings import Recorder, Settings, same_clip
 
 NONE_MADE, SOME_FAILED = 2, 1
@@ -38,6 +38,7 @@ class Batch:
         checkpoint.require("unet", "vae", "clip")
         settings = Settings.from_options(options, checkpoint)
         check_memory_choice(options.memory)
+        check_device(options.device)
         return cls(options, checkpoint, settings, clips, Recorder(settings, checkpoint, options))
 
     def run(self) -> int:

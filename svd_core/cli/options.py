@@ -38,14 +38,18 @@ def seed(text: str) -> int:
     return value
 
 
-def count(text: str) -> int:
+def count(text: str, least: int = 1) -> int:
     try:
         value = int(text)
     except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of at least 1")
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number of at least {least}")
     return value
+
+
+def count_or_zero(text: str) -> int:
+    return count(text, least=0)
 
 
 def torch_dtype(name: str | None) -> Any:
@@ -91,7 +95,20 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--memory", default="automatic", metavar="CHOICE", help="of sampling: automatic, fastest or smallest"
     )
-    machine.add_argument("--frames-at-once", type=int, default=0, metavar="N", help="in the decode; 0 is automatic (0)")
+    machine.add_argument(
+        "--frames-at-once", type=count_or_zero, default=0, metavar="N", help="in the decode; 0 is automatic (0)"
+    )
+
+
+def check_device(name: str | None) -> None:
+    """Raises SVDError for a device that torch cannot use here."""
+    import torch
+
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
+        reason = str(error).strip().partition("\n")[0]
+        raise SVDError(f"The device {name} cannot be used here ({reason}); choose another --device.") from error
 
 
 def bundled_checkpoint() -> Path:

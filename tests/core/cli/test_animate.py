@@ -193,6 +193,8 @@ def test_interrupting_leaves_nothing_half_written(desk: Path, checkpoint: Path) 
         (["pictures/0.png", "--guidance-kind", "none"], "none"),
         (["pictures/0.png", "--memory", "none"], "none"),
         (["pictures/0.png", "--fit", "none"], "none"),
+        (["pictures/0.png", "--device", "cuda:99"], "The device cuda:99 cannot be used here"),
+        (["pictures/0.png", "--device", "abacus"], "The device abacus cannot be used here"),
         (["pictures/0.png", "--num-frames", "1"], "at least 2 frames"),
         (["pictures/0.png", "--fps", "0"], "fps"),
         (["pictures/0.png", "--quality", "11"], "quality"),
