@@ -85,4 +85,5 @@ def _pieces(name: str, tensor: Tensor, dtype: torch.dtype) -> Iterator[memoryvie
 
 def _finite_as(tensor: Tensor, converted: Tensor) -> bool:
     """Whether every value that was finite still is."""
+    tensor = tensor.float() if tensor.itemsize == 1 else tensor  # torch cannot ask eight bits
     return bool((converted.isfinite() | ~tensor.isfinite()).all())

@@ -115,6 +115,19 @@ def test_type_and_layout_at_once(tmp_path: Path) -> None:
         torch.testing.assert_close(tensor.float(), wanted[name], rtol=1e-2, atol=1e-2)
 
 
+def test_a_file_of_several_types(tmp_path: Path) -> None:
+    """Eight bits beside sixteen and thirty-two, an odd number of each, so that order decides where a tensor starts."""
+    source = source_of(tmp_path, "single", torch.float32)
+    stored = load_file(source)
+    stored["model.diffusion_model.out.2.bias"] = torch.ones(4).to(torch.float8_e4m3fn)
+    stored["model.diffusion_model.input_blocks.1.0.time_mixer.mix_factor"] = torch.ones(1).half()
+    stored["conditioner.embedders.0.open_clip.model.logit_scale"] = torch.tensor(4.6)
+    save_file(stored, source, {"svd_config": open_metadata(source)})
+    assert_equal(tensors(convert_checkpoint(source, tmp_path / "same.safetensors")), stored)
+    half = tensors(convert_checkpoint(source, tmp_path / "fp16.safetensors", torch.float16))
+    assert_equal(half, {name: tensor.half() for name, tensor in stored.items()})
+
+
 def test_the_trained_length_goes_along(tmp_path: Path) -> None:
     """It stands in the settings of a folder, and shapes do not show it."""
     source = source_of(tmp_path, "diffusers")
