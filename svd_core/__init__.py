@@ -17,11 +17,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .errors import SVDError
     from .pipeline import SVDPipeline
-    from .video import save_video
+    from .video import load_metadata, load_video, save_video
 
-__all__ = ["SVDError", "SVDPipeline", "save_video"]
+__version__ = "0.1.0"
 
-_HOMES = {"SVDError": ".errors", "SVDPipeline": ".pipeline", "save_video": ".video"}
+__all__ = ["SVDError", "SVDPipeline", "__version__", "load_metadata", "load_video", "save_video"]
+
+_HOMES = {
+    "SVDError": ".errors",
+    "SVDPipeline": ".pipeline",
+    "load_metadata": ".video",
+    "load_video": ".video",
+    "save_video": ".video",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -44,3 +44,8 @@ def stream_generator(seed: int, stream: Stream) -> torch.Generator:
     if not MIN_SEED <= seed <= MAX_SEED:
         raise SVDError(f"The seed {seed} does not fit into 64 bits; use one from 0 to {MAX_SEED}.")
     return torch.Generator().manual_seed(seed ^ stream)
+
+
+def drawn_seed(generator: torch.Generator) -> int:
+    """A seed from a generator of any device, which moves on: the next clip of the same generator is another one."""
+    return int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))

@@ -89,7 +89,7 @@ class SVDPipeline:
         """
         checkpoint = open_checkpoint(path, companion)
         checkpoint.require("unet", "vae", "clip")
-        device = torch.device(device or _best_device())
+        device = torch.device(device or best_device())
         dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
         meta = Layers(device="meta", dtype=dtype)
         unet = VideoUNet(checkpoint.unet, Layers(storage, dtype, "meta") if weight_dtype else meta)
@@ -125,6 +125,7 @@ class SVDPipeline:
         output: Output = "pil",
         progress: bool = True,
         callback: Callback | None = None,
+        generator: torch.Generator | None = None,
         latent_noise: Tensor | None = None,
         augmentation_noise: Tensor | None = None,
     ) -> Any:
@@ -136,9 +137,10 @@ class SVDPipeline:
         width, height: of the video, in pixels; fitted to a multiple the model takes, with a warning. fps: frames per
         second that the motion is made for. motion_bucket_id: amount of motion, 0 to 255. noise_aug_strength: noise
         added to the picture, 0 to 1; more noise, more freedom. The guidance rises from min_cfg_scale at the first
-        frame to max_cfg_scale at the last. latent_noise (t 4 h w) and augmentation_noise (1 3 H W) replace the noise
-        of the seed. memory bounds that of the sampling, frames_at_once that of the decode (0 is automatic); neither
-        changes the result. "automatic" splits the work only where it would not fit, "smallest" always, "fastest" never.
+        frame to max_cfg_scale at the last. generator: draws the seed, in place of `seed`. latent_noise (t 4 h w) and
+        augmentation_noise (1 3 H W) replace the noise of the seed. memory bounds that of the sampling, frames_at_once
+        that of the decode (0 is automatic); neither changes the result. "automatic" splits the work only where it would
+        not fit, "smallest" always, "fastest" never.
 
         Returns the frames: PIL images, or one uint8 array (t H W 3), or one float tensor (t H W 3) in [0, 1]; or, for
         "latent", what `decode` takes (t 4 h w).
@@ -147,6 +149,7 @@ class SVDPipeline:
         pixels = image.to_image_tensor(picture)
         if len(pixels) != 1:
             raise SVDError(f"The pipeline animates one picture and got {len(pixels)}; call it once for each.")
+        seed = seed if generator is None else noise.drawn_seed(generator)
         made_for = self.release or UNKNOWN
         num_frames = made_for.num_frames if num_frames is None else num_frames
         max_cfg_scale = made_for.max_cfg_scale if max_cfg_scale is None else max_cfg_scale
@@ -167,7 +170,7 @@ class SVDPipeline:
         micro = MicroConditioning(fps, motion_bucket_id, noise_aug_strength)
         scale = guidance.guidance_scale(guidance_kind, min_cfg_scale, max_cfg_scale, num_frames)
         sigmas = schedules.sigmas(schedule, num_inference_steps)
-        solver = _choose(sampler)
+        solver = choose_sampler(sampler)
         downscale = self.vae.config.downscale
         splits = self.sampling_memory(memory)
         splits.plan(self.unet.config, UNetCall(height // downscale, width // downscale, num_frames, self.dtype))
@@ -278,13 +281,14 @@ class SVDPipeline:
         return self.vae.decode_planned(z.to(dtype), plan, device=self.device)
 
 
-def _choose(sampler: str) -> Any:
+def choose_sampler(sampler: str) -> Any:
+    """Raises SVDError for a name that is none."""
     if sampler not in SAMPLERS:
         raise SVDError(f"There is no sampler named {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
     return SAMPLERS[sampler]
 
 
-def _best_device() -> str:
+def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -69,8 +69,7 @@ def plan_sampling(
     where that fits or nothing is known; "fastest" never begins with one; "smallest" goes as far as it pays.
     Raises SVDError where nothing fits, and says what would.
     """
-    if choice not in MEMORY_CHOICES:
-        raise SVDError(f"There is no memory choice named {choice!r}; choose one of {', '.join(MEMORY_CHOICES)}.")
+    check_memory_choice(choice)
     splits = tuple(_splits(config, call))
     plans = [SamplingPlan(config, call, splits[index:], free) for index in range(len(splits))]
     limit = max(limit or 0, free or 0)
@@ -83,6 +82,12 @@ def plan_sampling(
         return paying[0]
     allowed = paying if choice == "smallest" else plans
     return next((plan for plan in allowed if plan.peak <= USABLE * free), plans[-1])
+
+
+def check_memory_choice(choice: str) -> None:
+    """Raises SVDError for a name that is none."""
+    if choice not in MEMORY_CHOICES:
+        raise SVDError(f"There is no memory choice named {choice!r}; choose one of {', '.join(MEMORY_CHOICES)}.")
 
 
 def smallest_bytes(config: UNetConfig, call: UNetCall) -> int:

@@ -37,7 +37,7 @@ from svd_core.checkpoint.inventory import (
 )
 from svd_core.checkpoint.keymap import clip_map, unet_map, vae_map
 from svd_core.config import AutoencoderConfig, ClipVisionConfig, ModelConfig, UNetConfig
-from tools.diffusers_folder import MODEL_INDEX, SCHEDULER, clip_json, preprocessor_json, unet_json, vae_json
+from svd_core.convert.diffusers_json import MODEL_INDEX, SCHEDULER, clip_json, preprocessor_json, unet_json, vae_json
 from tools.safetensors_files import Recipe, write_safetensors
 
 LAYOUTS = ("single", "comfy", "diffusers")

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
+from svd_core.checkpoint.write import header_bytes
+
 Shape = tuple[int, ...]
 Recipe = tuple[Shape, Callable[[], Tensor]]
 """A tensor to be: its shape now, its values when they are written."""
-
-_CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-_ALIGNMENT = 8  # the format pads its header so that tensors start on a multiple of this
 
 
 def write_safetensors(
@@ -27,7 +25,7 @@ def write_safetensors(
     """Writes tensors one by one, so that a file larger than memory can be made."""
     shapes = {name: shape for name, (shape, _) in recipes.items()}
     with _renamed_when_done(Path(path)) as file:
-        file.write(_header(shapes, dtype, metadata or {}))
+        file.write(_header(shapes, dtype, metadata))
         file.writelines(_bytes(recipes.values(), dtype))
 
 
@@ -37,7 +35,7 @@ def write_hollow(
     """A file of the right size whose tensors are all zero; where the file system can, it takes no space."""
     size = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
     with _renamed_when_done(Path(path)) as file:
-        header = _header(shapes, dtype, metadata or {})
+        header = _header(shapes, dtype, metadata)
         file.write(header)
         file.truncate(len(header) + size)
 
@@ -55,16 +53,8 @@ def _renamed_when_done(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def _header(shapes: Mapping[str, Shape], dtype: torch.dtype, metadata: Mapping[str, str]) -> bytes:
-    head: dict[str, Any] = {"__metadata__": dict(metadata)}
-    offset = 0
-    for name, shape in shapes.items():
-        end = offset + math.prod(shape) * dtype.itemsize
-        head[name] = {"dtype": _CODES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(head, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
-    return len(text).to_bytes(8, "little") + text
+def _header(shapes: Mapping[str, Shape], dtype: torch.dtype, metadata: Mapping[str, str] | None) -> bytes:
+    return header_bytes({name: (dtype, shape) for name, shape in shapes.items()}, metadata)
 
 
 def _bytes(recipes: Iterable[Recipe], dtype: torch.dtype) -> Iterable[bytes]:

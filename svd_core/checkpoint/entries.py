@@ -38,6 +38,16 @@ class Entry:
         return self.combine(tensors) if self.combine else tensors[0]
 
 
+def combined(entries: Sequence[Entry], shape: Shape, combine: Combine) -> Entry:
+    """A parameter made of other ones."""
+
+    def make(tensors: Sequence[Tensor]) -> Tensor:
+        rest = iter(tensors)
+        return combine([entry.make([next(rest) for _ in entry.sources]) for entry in entries])
+
+    return Entry(tuple(source for entry in entries for source in entry.sources), shape, make)
+
+
 Entries = dict[str, Entry]
 
 
@@ -116,6 +126,26 @@ def _with_folded_quant_conv(found: dict[str, TensorRef]) -> Entries:
     return entries | {
         "encoder.conv_out.weight": Entry((weight, quant), weight.shape, fold_weight),
         "encoder.conv_out.bias": Entry((bias, quant, quant_bias), bias.shape, fold_bias),
+    }
+
+
+def with_quant_conv(entries: Entries) -> Entries:
+    """The autoencoder with its quant_conv apart again; the one that changes nothing where the file has none."""
+    if "quant_conv.weight" in entries:
+        return entries
+    weight, bias = (entries[f"encoder.conv_out.{leaf}"] for leaf in ("weight", "bias"))
+    n = bias.shape[0]
+    if len(weight.sources) == 2 and len(bias.sources) == 3:
+        quant, quant_bias = stored(weight.sources[1]), stored(bias.sources[2])
+        weight, bias = stored(weight.sources[0]), stored(bias.sources[0])
+    else:
+        quant = Entry(bias.sources, (n, n, 1, 1), lambda _: torch.eye(n)[:, :, None, None])
+        quant_bias = Entry(bias.sources, (n,), lambda _: torch.zeros(n))
+    return entries | {
+        "encoder.conv_out.weight": weight,
+        "encoder.conv_out.bias": bias,
+        "quant_conv.weight": quant,
+        "quant_conv.bias": quant_bias,
     }
 
 

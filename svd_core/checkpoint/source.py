@@ -15,7 +15,8 @@ from .infer import PARTS, Settings, metadata_settings
 from .inventory import CLIP_PREFIX
 
 FOLDERS = {"unet": "unet", "vae": "vae", "clip": "image_encoder"}
-_STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "clip": "model"}
+NUM_FRAMES_KEY = "svd_num_frames"
+STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "clip": "model"}
 _VARIANTS = ("", ".fp16", ".bf16")  # full precision first: it loses nothing, and is read at any dtype
 
 
@@ -45,15 +46,21 @@ def open_source(path: str | Path) -> Source:
 def _open_file(path: Path) -> Source:
     header = read_header(path)
     refs, settings = header.tensors, dict(metadata_settings(path.name, header.metadata))
-    layout, num_frames = "single file", None
+    layout, num_frames = "single file", _stated_frames(header.metadata)
     if f"{CLIP_PREFIX}vision_model.embeddings.class_embedding" in refs:
         layout = "comfyui"
     elif "conv_in.weight" in refs:
         layout = "diffusers file"
         config = _read_json(path.with_name("config.json"))
-        num_frames = _num_frames(config)
+        num_frames = num_frames or _num_frames(config)
         settings["unet"] = {**_unet_settings(path.name, config), **settings.get("unet", {})}
     return Source(path, layout, dict.fromkeys(PARTS, refs), settings, num_frames)
+
+
+def _stated_frames(metadata: Mapping[str, str]) -> int | None:
+    """Trained length, as the conversion from a folder writes it down."""
+    stated = metadata.get(NUM_FRAMES_KEY, "")
+    return int(stated) if stated.isdecimal() and int(stated) > 0 else None
 
 
 # --- diffusers folders -------------------------------------------------------------------------------------------
@@ -65,7 +72,7 @@ def _open_folder(path: Path) -> Source:
     refs: dict[str, Refs] = {}
     settings: dict[str, Settings] = {}
     for part, folder in FOLDERS.items():
-        headers = list(_headers(path / folder, _STEMS[part]))
+        headers = list(_headers(path / folder, STEMS[part]))
         refs[part] = {name: ref for header in headers for name, ref in header.tensors.items()}
         config = _read_json(path / folder / "config.json")
         stated = _CONFIG_SETTINGS[part](f"{path.name}/{folder}", config)

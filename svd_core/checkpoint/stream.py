@@ -48,20 +48,22 @@ def stream(
     device: torch.device | str = "cpu",
     transient: bool = False,
     matrix_dtype: torch.dtype | None = None,
+    window: int | None = None,
 ) -> Iterator[tuple[str, Tensor]]:
     """Every parameter in file order, as stored or at the given dtype and device.
 
     matrix_dtype: of matrices and convolutions, where it is another than that of vectors.
     transient: the caller copies each tensor and lets go of it before it asks for the next.
+    window: bytes of touched pages before the mapping is dropped, by default a fiftieth of all.
 
     A tensor that needs no conversion is a view of the mapped file and costs no memory until it is used. Converting
     one touches the pages it is read from, and they count as ours while the mapping lives: so it is dropped now and
     then.
     """
-    window = max(_WINDOW, _source_bytes(entries) // 50)
+    window = window or max(_WINDOW, _source_bytes(entries) // 50)
     files: dict[Path, Mapping[str, Tensor]] = {}
     touched = 0
-    for name, entry in sorted(entries.items(), key=_position):
+    for name, entry in sorted(entries.items(), key=file_order):
         for ref in entry.sources:
             if ref.file not in files:
                 files[ref.file] = open_file(ref.file)
@@ -77,7 +79,8 @@ def stream(
             touched = 0
 
 
-def _position(item: tuple[str, Entry]) -> tuple[str, int]:
+def file_order(item: tuple[str, Entry]) -> tuple[str, int]:
+    """The key that sorts entries by where they are stored."""
     ref = item[1].sources[0]
     return str(ref.file), ref.offset
 

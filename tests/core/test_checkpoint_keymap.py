@@ -20,9 +20,9 @@ from svd_core.checkpoint.keymap import (
 )
 from svd_core.clip_vision import ClipVision
 from svd_core.config import AutoencoderConfig, ClipVisionConfig, ModelConfig, UNetConfig
+from svd_core.convert.diffusers_json import clip_json, unet_json, vae_json
 from svd_core.layers import Layers
 from svd_core.unet import VideoUNet
-from tools.diffusers_folder import clip_json, unet_json, vae_json
 from tools.random_checkpoint import hidden_settings, small_config, tiny_config
 from tools.safetensors_files import write_hollow
 

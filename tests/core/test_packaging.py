@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import svd_core
 from svd_core.releases import DEMO_CHECKPOINT
 from tools.comfyui import REPOSITORY
 
@@ -59,6 +60,7 @@ def test_the_changelog_knows_the_version() -> None:
     text = (REPOSITORY / "pyproject.toml").read_text("utf-8")
     version = re.search(r'^version = "(\d+\.\d+\.\d+)"$', text, re.M)
     assert version, "a version has three numbers"
+    assert version[1] == svd_core.__version__
     assert f"## [{version[1]}]" in (REPOSITORY / "CHANGELOG.md").read_text("utf-8")
 
 

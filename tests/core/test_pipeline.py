@@ -49,6 +49,17 @@ def test_same_seed_same_clip_and_another_seed_another(pipe: SVDPipeline, sampler
     assert not torch.allclose(clips[0], clips[2], atol=1e-2)
 
 
+def test_a_generator_draws_the_seed(pipe: SVDPipeline) -> None:
+    def clips() -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(5)
+        return [pipe(PICTURE, **SETTINGS, generator=generator, output="latent") for _ in range(2)]
+
+    first, second = clips()
+    assert torch.equal(first, clips()[0])
+    assert not torch.allclose(first, second, atol=1e-2)
+    assert torch.equal(second, clips()[1])
+
+
 def test_frames_at_once_leaves_the_clip_as_it_is(pipe: SVDPipeline) -> None:
     whole = pipe(PICTURE, **SETTINGS, output="tensor", frames_at_once=3)
     apart = pipe(PICTURE, **SETTINGS, output="tensor", frames_at_once=1)

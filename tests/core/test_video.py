@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from svd_core.errors import SVDError
-from svd_core.video import CONTAINERS, save_video
+from svd_core.video import save_video
 
 
 def clip(frames: int = 5, height: int = 48, width: int = 64) -> np.ndarray:
@@ -42,7 +42,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(float) - b.astype(float)).mean())
 
 
-@pytest.mark.parametrize("suffix", [*CONTAINERS, ".MP4"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".MP4"])
 def test_every_frame_arrives_in_order_with_its_colours(tmp_path: Path, suffix: str):
     path = save_video(clip(), tmp_path / f"clip{suffix}", fps=7, quality=9)
     frames, rate, seconds = read(path)
@@ -204,7 +204,7 @@ def test_an_encoder_that_fails_is_told_in_a_sentence(tmp_path: Path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("name, words", [("clip.xyz", "container"), ("clip", "container"), ("clip.gif", "container")])
+@pytest.mark.parametrize("name, words", [("clip.xyz", "container"), ("clip", "container"), ("clip.png", "container")])
 def test_unknown_containers_are_refused(tmp_path: Path, name: str, words: str):
     with pytest.raises(SVDError, match=words):
         save_video(clip(), tmp_path / name)

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from svd_core.config import AutoencoderConfig
+from svd_core.convert.diffusers_json import clip_json
 from svd_core.schedules import karras_sigmas
 from tools.comfyui import find_comfyui
-from tools.diffusers_folder import clip_json
 
 from . import host_process
 from .models import CLIP, UNET, VAE, Models

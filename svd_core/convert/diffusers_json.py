@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from svd_core.config import AutoencoderConfig, ClipVisionConfig, ModelConfig, UNetConfig
+from ..config import AutoencoderConfig, ClipVisionConfig, ModelConfig, UNetConfig
 
 SCHEDULER = {
     "_class_name": "EulerDiscreteScheduler",
@@ -31,7 +31,7 @@ MODEL_INDEX = {
 }
 
 
-def unet_json(c: UNetConfig) -> dict[str, Any]:
+def unet_json(c: UNetConfig, num_frames: int = 25) -> dict[str, Any]:
     kinds = {True: "CrossAttn{}BlockSpatioTemporal", False: "{}BlockSpatioTemporal"}
     return {
         "_class_name": "UNetSpatioTemporalConditionModel",
@@ -46,7 +46,7 @@ def unet_json(c: UNetConfig) -> dict[str, Any]:
         "addition_time_embed_dim": c.adm_in_channels // 3,
         "projection_class_embeddings_input_dim": c.adm_in_channels,
         "transformer_layers_per_block": c.transformer_depth,
-        "num_frames": 25,
+        "num_frames": num_frames,
         "sample_size": 96,
     }
 

@@ -1,0 +1,34 @@
+"""Write a checkpoint in another layout or type, weight by weight, so that it needs little memory.
+
+  svd-nodes convert svd_xt.safetensors svd_xt_fp16.safetensors --dtype fp16
+  svd-nodes convert stable-video-diffusion-img2vid-xt svd_xt.safetensors
+  svd-nodes convert svd_xt.safetensors svd-xt-diffusers
+
+A TARGET that ends in .safetensors is a single file with the official names; any other is a folder in the layout of
+diffusers. Without --dtype no bit of a weight changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .options import DTYPE_NAMES, torch_dtype
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="a .safetensors file, or a folder of diffusers")
+    parser.add_argument("target", type=Path, metavar="TARGET")
+    parser.add_argument("--dtype", choices=tuple(DTYPE_NAMES), help="of the weights (as they are)")
+    parser.add_argument("--companion", type=Path, metavar="FILE", help="a second one, for what the first lacks")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+
+
+def run(options: argparse.Namespace) -> int:
+    from ..convert import convert_checkpoint
+
+    dtype = torch_dtype(options.dtype)
+    print(
+        convert_checkpoint(options.source, options.target, dtype, options.companion, options.overwrite, progress=True)
+    )
+    return 0

@@ -1,0 +1,139 @@
+"""What a command would do: sizes, memory of each stage, and about how long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .. import flops
+from ..activations import UNetCall, clip_bytes
+from ..autoencoder.footprint import encode_bytes
+from ..checkpoint import Checkpoint
+from ..free_memory import free_memory, room_to_spill
+from ..guidance import guidance_scale, needs_uncond
+from ..memory import describe_decode, plan_decode
+from ..pipeline import best_device
+from ..sampling_plan import plan_sampling
+from .batch import Batch
+from .options import dtype_name, torch_dtype
+from .settings import default_dtype
+
+SMALLEST_MATRIX, LARGEST_MATRIX, REPEATS = 256, 8192, 3
+A_WHILE = 0.02  # seconds
+# Evaluations of the network in each step (one less in the last).
+EVALUATIONS = {"heun": 2}
+
+
+def describe(batch: Batch) -> list[str]:
+    """Lines for people. Raises SVDError where the clip would not fit the memory."""
+    todo = len(batch.missing())
+    settings, checkpoint = batch.settings, batch.checkpoint
+    stages = _Stages(batch)
+    title = checkpoint.release.title if checkpoint.release else "a release that its name does not tell"
+    lines = [
+        f"checkpoint  {checkpoint.name}: {title}, UNet in {dtype_name(checkpoint.dtype('unet'))}",
+        f"clips       {len(batch.clips)}, of which {todo} are still to be made"
+        + (f" and {len(batch.failures)} cannot be" if batch.failures else ""),
+        f"size        {settings.width}x{settings.height}, {settings.num_frames} frames at {settings.fps:g} per second "
+        f"({settings.num_frames / settings.fps:.1f} s), {settings.num_inference_steps} steps",
+        *stages.memory(),
+        f"time        {stages.time()}",
+    ]
+    lines += [f"cannot be   {clip.place.name}: {error}" for clip, error in batch.failures.items()]
+    return lines
+
+
+class _Stages:
+    """One clip, stage by stage."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.settings, self.options, self.checkpoint = batch.settings, batch.options, batch.checkpoint
+        self.device = torch.device(self.options.device or best_device())
+        self.dtype: torch.dtype = torch_dtype(self.options.dtype) or default_dtype(self.options.device)
+        self.unet, self.vae, self.clip = self.checkpoint.unet, self.checkpoint.vae, self.checkpoint.clip
+        self.height, self.width = (side // self.vae.downscale for side in (self.settings.height, self.settings.width))
+
+    def memory(self) -> list[str]:
+        num_frames = self.settings.num_frames
+        weights = self.weights()
+        free = free_memory(self.device)
+        left = None if free is None else max(free - sum(weights.values()), 1)
+        sampling = plan_sampling(
+            self.unet, UNetCall(self.height, self.width, num_frames, self.dtype), left, self.options.memory
+        )
+        decode = self.vae, self.height, self.width, num_frames, self.dtype
+        plan = plan_decode(*decode, left, room_to_spill(self.device), self.options.frames_at_once)
+        encode = encode_bytes(self.vae, self.height, self.width)
+        return [
+            f"weights     {', '.join(f'{name} {_bytes(size)}' for name, size in weights.items())}, on {self.device}",
+            f"encode      peak {_bytes(max(encode, clip_bytes(self.clip, self.dtype)))}",
+            f"sampling    {sampling}",
+            f"decode      {describe_decode(*decode, plan, left).removeprefix('decode: ')}",
+        ]
+
+    def weights(self) -> dict[str, int]:
+        """Bytes of each network as the pipeline holds it: the encoder of the VAE in fp32."""
+        matrices = torch_dtype(self.options.weight_dtype) or self.dtype
+        return {
+            "UNet": _weights(self.checkpoint, "unet", lambda _, shape: matrices if len(shape) > 1 else self.dtype),
+            "VAE": _weights(
+                self.checkpoint, "vae", lambda name, _: torch.float32 if name.startswith("encoder.") else self.dtype
+            ),
+            "CLIP": _weights(self.checkpoint, "clip", lambda *_: self.dtype),
+        }
+
+    def time(self) -> str:
+        settings, area = self.settings, (self.height, self.width)
+        scale = guidance_scale(
+            settings.guidance_kind, settings.min_cfg_scale, settings.max_cfg_scale, settings.num_frames
+        )
+        evaluations = settings.num_inference_steps * EVALUATIONS.get(settings.sampler, 1) * (1 + needs_uncond(scale))
+        sampling = evaluations * flops.unet_flops(self.unet, *area, settings.num_frames)
+        decode = flops.decode_flops(self.vae, *area, settings.num_frames)
+        encode = flops.encode_flops(self.vae, *area) + flops.clip_flops(self.clip)
+        rate = matmul_rate(self.device, self.dtype)
+        return (
+            f"about {_duration((sampling + decode + encode) / rate)} for each clip or longer: {_tera(sampling)} for "
+            f"sampling, {_tera(decode)} for decoding, at the {_tera(rate)} a second that a matrix product reaches here"
+        )
+
+
+def _weights(checkpoint: Checkpoint, part: str, dtype: Callable[[str, tuple[int, ...]], torch.dtype]) -> int:
+    return sum(
+        torch.Size(entry.shape).numel() * dtype(name, entry.shape).itemsize
+        for name, entry in checkpoint.plan(part).items()
+    )
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second of a matrix product that is large enough to take a while."""
+    side, seconds = SMALLEST_MATRIX, 0.0
+    while True:
+        a = torch.ones(side, side, device=device, dtype=dtype)
+        seconds = min(_seconds_of_product(a) for _ in range(REPEATS))
+        if seconds > A_WHILE or side >= LARGEST_MATRIX:
+            return 2 * side**3 / seconds
+        side *= 2
+
+
+def _seconds_of_product(a: Tensor) -> float:
+    start = time.perf_counter()
+    (a @ a)[0, 0].item()  # waits for the device
+    return max(time.perf_counter() - start, 1e-9)
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _tera(operations: float) -> str:
+    return f"{operations / 1e12:,.0f} TFLOP" if operations >= 1e13 else f"{operations / 1e9:,.4g} GFLOP"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else "a second"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,100 @@
+"""Say what a checkpoint or a LoRA is, and what it lacks, from its header alone.
+
+Exit code 2, with the reason, for a file that cannot be used here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .options import dtype_name
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint, Header
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="a .safetensors file, or a folder of diffusers")
+    parser.add_argument("--hash", action="store_true", help="its SHA-256 too, which reads all of it")
+
+
+def run(options: argparse.Namespace) -> int:
+    from ..checkpoint import open_checkpoint, read_header
+    from ..digest import checkpoint_sha256, file_sha256
+
+    header = None if options.file.is_dir() else read_header(options.file)
+    if header and _is_lora(header):
+        lines, digest = _lora_lines(header), lambda: file_sha256(header.path)
+    else:
+        checkpoint = open_checkpoint(options.file)
+        lines, digest = _checkpoint_lines(checkpoint), lambda: checkpoint_sha256(checkpoint)
+    if header and header.metadata:
+        lines.append(("metadata", ", ".join(sorted(header.metadata))))
+    if options.hash:
+        lines.append(("SHA-256", digest()))
+    print("\n".join(f"{name:<20}{text}" for name, text in lines))
+    return 0
+
+
+_Lines = list[tuple[str, str]]
+
+
+def _checkpoint_lines(checkpoint: Checkpoint) -> _Lines:
+    from ..checkpoint.infer import PARTS, TITLES
+
+    release = checkpoint.release
+    made_for = f"{checkpoint.num_frames} frames" if checkpoint.num_frames else "not stated"
+    if release:
+        made_for += f" of {release.width}x{release.height}"
+    lines = [
+        ("file", checkpoint.name),
+        ("release", release.title if release else "unknown: neither its name nor its files tell"),
+        ("licence of release", release.license if release else "unknown"),
+        ("layout", checkpoint.layout),
+        ("made for", made_for),
+        ("sizes", f"multiples of {checkpoint.config.pixel_multiple} pixels"),
+    ]
+    lines += [(TITLES[part], _part(checkpoint, part)) for part in PARTS]
+    if checkpoint.missing_parts:
+        missing = " and ".join(TITLES[part] for part in checkpoint.missing_parts)
+        lines.append(("to use it", f"add a companion that holds the {missing}"))
+    return lines
+
+
+def _part(checkpoint: Checkpoint, part: str) -> str:
+    if part in checkpoint.missing_parts:
+        return "missing"
+    entries = checkpoint.plan(part).values()
+    numbers = sum(math.prod(entry.shape) for entry in entries)
+    size = numbers * checkpoint.dtype(part).itemsize
+    text = f"{numbers:,} parameters, {dtype_name(checkpoint.dtype(part))}, {size / 1e9:.3g} GB"
+    return f"{text}, {'temporal' if checkpoint.vae.temporal_decoder else 'image'} decoder" if part == "vae" else text
+
+
+def _is_lora(header: Header) -> bool:
+    from ..lora.names import split_name
+
+    roles = [split[1] for split in map(split_name, header.tensors) if split]
+    return "down" in roles and "up" in roles
+
+
+def _lora_lines(header: Header) -> _Lines:
+    """Raises SVDError for a LoRA of another model: what matches is judged by the released UNet."""
+    from ..checkpoint import unet_shapes
+    from ..config import UNetConfig
+    from ..lora import read_lora
+
+    lora = read_lora(header.path, unet_shapes(UNetConfig()))
+    layers = lora.layers.values()
+    temporal = sum(".time_stack." in layer.weight for layer in layers)
+    ranks = sorted({layer.rank for layer in layers})
+    return [
+        ("file", header.path.name),
+        ("kind", "a LoRA of Stable Video Diffusion"),
+        ("layers", f"{len(layers)} of {len(layers) + len(lora.unmatched)} match, {temporal} of them temporal"),
+        ("rank", " and ".join(map(str, ranks[:3])) + (" and more" if len(ranks) > 3 else "")),
+        ("stored in", dtype_name(next(iter(header.tensors.values())).dtype)),
+    ]

@@ -1,0 +1,79 @@
+"""Which command is meant, and how its failures are told."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import SVDError
+from . import animate, convert, demo, inspect, show
+
+FAILED, INTERRUPTED = 2, 130  # 1 is for a run that made some of its clips; argparse ends with 2, too
+
+_COMMANDS = (animate, demo, inspect, convert, show)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code. Errors a user can mend are one line on stderr."""
+    options = _parser().parse_args(arguments)
+    _log_to_stderr(logging.INFO if options.verbose else logging.WARNING)
+    try:
+        return options.run(options)
+    except SVDError as error:
+        print(f"svd-nodes: {error}", file=sys.stderr)
+        return FAILED
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print("svd-nodes: memory ran out; fewer frames or a smaller size take less", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("svd-nodes: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    from ..free_memory import is_out_of_memory
+
+    return isinstance(error, MemoryError) or is_out_of_memory(error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="svd-nodes", description="Stable Video Diffusion: a picture in, a clip out.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        name = command.__name__.rpartition(".")[2]
+        description = (command.__doc__ or "").strip()
+        summary = description.partition("\n")[0]
+        sub = commands.add_parser(
+            name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        sub.add_argument("--verbose", action="store_true", help="say more, such as how the work is cut to fit memory")
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    return parser
+
+
+def _log_to_stderr(level: int) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.addFilter(_Once())
+    package = logging.getLogger(__name__.partition(".")[0])
+    package.handlers, package.propagate = [handler], False
+    package.setLevel(level)
+
+
+class _Once(logging.Filter):
+    """Lets a line pass once: a batch gives the same advice for every clip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        line = record.getMessage()
+        return line not in self.said and not self.said.add(line)

@@ -1,0 +1,140 @@
+"""A video, an animation, or a folder of pictures as frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import SVDError, needing
+from .frames import side
+from .metadata import COMMENT, EXIF_DESCRIPTION, PNG_COMMENT, PNG_FPS, Metadata, from_comment
+from .png_frames import PICTURE_SUFFIXES, find_frames, is_pattern
+
+ANIMATION_SUFFIXES = (".gif", *PICTURE_SUFFIXES)
+UNSTATED = 100  # milliseconds that browsers show a frame without a duration
+
+
+@dataclass(frozen=True)
+class Video:
+    """frames: t h w 3, uint8. fps: None for pictures that do not say. metadata: as `save_video` wrote it, or empty."""
+
+    frames: np.ndarray
+    fps: float | None
+    metadata: Metadata
+
+
+def load_video(path: str | Path, max_frames: int | None = None, min_frames: int = 1) -> Video:
+    """Read a video file, a GIF or WebP, or a folder of pictures (or a pattern such as "frames/%04d.png").
+
+    max_frames: stop after so many, all by default: 25 frames of 1024x576 take 44 MB. min_frames: fewer are an error.
+    Pictures of a folder come in the order of the numbers in their names. Alpha is dropped; a video that a phone marked
+    as turned is turned upright. Raises SVDError for a file that cannot be read, or is too short.
+    """
+    path = Path(path)
+    if max_frames is not None and max_frames < max(min_frames, 1):
+        raise SVDError(f"max_frames is {max_frames} and must be at least {max(min_frames, 1)}.")
+    if path.is_dir() or is_pattern(path):
+        video = _read_folder(path, max_frames)
+    elif not path.exists():
+        raise SVDError(f"{path} does not exist; check the path.")
+    elif path.suffix.lower() in ANIMATION_SUFFIXES:
+        video = _read_animation(path, max_frames)
+    else:
+        video = _read_container(path, max_frames)
+    if len(video.frames) < min_frames:
+        count = len(video.frames)
+        raise SVDError(f"{path.name} has {count} frames and {min_frames} are needed; take a longer video or fewer.")
+    return video
+
+
+def _read_container(path: Path, max_frames: int | None) -> Video:
+    with needing("av", "Reading a video"):
+        import av
+        from av.error import FFmpegError
+
+    try:
+        with av.open(str(path)) as file:
+            if not file.streams.video:
+                raise SVDError(f"{path.name} holds no pictures; give a video file.")
+            stream = file.streams.video[0]
+            rate = stream.average_rate or stream.guessed_rate
+            frames = [_upright(frame) for frame in islice(file.decode(stream), max_frames)]
+            metadata = {key.lower(): value for key, value in file.metadata.items()}
+    except (FFmpegError, OSError) as error:
+        raise SVDError(f"{path.name} cannot be read as a video ({error}); give another file.") from error
+    return Video(_stacked(frames, path), float(rate) if rate else None, from_comment(metadata.get(COMMENT)))
+
+
+def _upright(frame: Any) -> np.ndarray:
+    """h w 3, turned as the file asks: its rotation is counter-clockwise, in degrees."""
+    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+
+
+def _read_animation(path: Path, max_frames: int | None) -> Video:
+    with needing("Pillow", "Reading pictures"):
+        from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            metadata = _metadata(file)
+            frames, shown = zip(*islice(_animation_frames(file), max_frames), strict=True)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise SVDError(f"{path.name} cannot be read as a picture ({error}); give another file.") from error
+    repeats = [round(each / min(shown)) for each in shown]
+    fps = 1000 * sum(repeats) / sum(shown) if len(frames) > 1 else None
+    return Video(np.repeat(_stacked(frames, path), repeats, axis=0)[:max_frames], fps, metadata)
+
+
+def _animation_frames(file: Any) -> Iterator[tuple[np.ndarray, float]]:
+    """Each frame, h w 3, and how long it is shown, in milliseconds.
+
+    Frames that equal the one before are stored as a longer duration of that one.
+    """
+    for index in range(getattr(file, "n_frames", 1)):
+        file.seek(index)
+        picture = np.asarray(file.convert("RGB"))  # WebP knows its duration only once the frame is decoded
+        yield picture, float(file.info.get("duration") or UNSTATED)
+
+
+def _read_folder(path: Path, max_frames: int | None) -> Video:
+    with needing("Pillow", "Reading pictures"):
+        from PIL import Image, ImageOps
+
+    frames: list[np.ndarray] = []
+    fps, metadata = None, {}
+    for file in find_frames(path)[:max_frames]:
+        try:
+            with Image.open(file) as picture:
+                if not frames:
+                    fps, metadata = _frame_rate(picture), _metadata(picture)
+                frames.append(np.asarray(ImageOps.exif_transpose(picture).convert("RGB")))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise SVDError(f"{file} cannot be read as a picture ({error}); take it out or replace it.") from error
+        if frames[-1].shape != frames[0].shape:
+            sizes = f"{side(frames[-1].shape)} and the first is {side(frames[0].shape)}"
+            raise SVDError(f"The frame {file.name} of {path} is {sizes}; give frames of one size.")
+    return Video(_stacked(frames, path), fps, metadata)
+
+
+def _frame_rate(picture: Any) -> float | None:
+    try:
+        return float(Fraction(picture.info.get(PNG_FPS, "")))
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _metadata(picture: Any) -> Metadata:
+    comments = (picture.info.get(COMMENT), picture.info.get(PNG_COMMENT), picture.getexif().get(EXIF_DESCRIPTION))
+    return next(filter(None, map(from_comment, comments)), {})
+
+
+def _stacked(frames: Any, path: Path) -> np.ndarray:
+    if not frames:
+        raise SVDError(f"{path.name} holds no frames that can be read; give another file.")
+    return np.stack(frames)

@@ -1,0 +1,137 @@
+"""The command line beside the making of clips: help, dry runs, and the other commands."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from svd_core import load_metadata, load_video
+from svd_core.cli import main
+from svd_core.digest import file_sha256
+from svd_core.guidance import GUIDANCE_KINDS
+from svd_core.image import FIT_MODES
+from svd_core.releases import DEMO_CHECKPOINT
+from svd_core.samplers import SAMPLERS
+from svd_core.sampling_plan import MEMORY_CHOICES
+from svd_core.schedules import SCHEDULES
+from tools.comfyui import REPOSITORY
+from tools.random_checkpoint import tiny_config, write_checkpoint
+from tools.random_lora import random_factors, write_lora
+
+from .conftest import Animate
+
+COMET = REPOSITORY / "example_workflows" / "svd_demo_comet.png"
+
+
+def test_a_file_without_settings(desk: Path, capsys) -> None:
+    assert main(["show", "pictures/0.png"]) == 2
+    assert "does not say how it was made" in capsys.readouterr().err
+    assert main(["show", "nowhere.mp4"]) == 2
+
+
+@pytest.mark.parametrize("words", [["--help"], ["animate", "--help"], ["convert"], ["animate", "x", "--seed", "a"]])
+def test_help_and_typing_errors_do_not_wait_for_torch(words: list[str]) -> None:
+    script = "import sys\nfrom svd_core.cli import main\ntry:\n    main()\nfinally:\n    print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script, *words], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode in (0, 2)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_help_names_what_there_is(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["animate", "--help"])
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    for names in (SAMPLERS, SCHEDULES, GUIDANCE_KINDS, FIT_MODES, MEMORY_CHOICES):
+        assert all(name in text for name in names)
+
+
+def test_a_dry_run_makes_nothing(animate: Animate, desk: Path, capsys) -> None:
+    assert animate("pictures", "missing.png", "-o", "out", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert not (desk / "out").exists()
+    for words in ("4, of which 3 are still to be made", "32x16, 3 frames", "sampling", "decode", "peak", "about "):
+        assert words in out
+    assert "cannot be   missing.mp4" in out
+
+
+def test_the_plan_of_a_released_model_is_that_of_its_size(desk: Path, capsys) -> None:
+    """A file of zeros that takes no disk has the names and shapes of the released one."""
+    from svd_core.checkpoint import inventory
+    from svd_core.cli.batch import Batch
+    from svd_core.cli.dry_run import describe
+    from svd_core.cli.main import _parser
+    from svd_core.config import ModelConfig
+    from tools.safetensors_files import write_hollow
+
+    write_hollow("svd_xt.safetensors", inventory(ModelConfig()), torch.float16)
+    words = ["animate", "pictures/0.png", "--checkpoint", "svd_xt.safetensors", "--device", "cpu", "--dtype", "fp16"]
+    batch = Batch.from_options(_parser().parse_args([*words, "--memory", "smallest"]))
+    plan = "\n".join(describe(batch))
+    assert "1024x576, 25 frames" in plan and "UNet 3.05 GB" in plan
+    assert "3,847 TFLOP for sampling, 174 TFLOP for decoding" in plan
+
+
+def test_the_bundled_model_is_the_default_and_says_so(desk: Path, capsys) -> None:
+    assert main(["animate", str(COMET), "-o", "clip.webp", "--num-inference-steps", "1"]) == 0
+    assert "the bundled demo model" in capsys.readouterr().err
+    assert load_metadata("clip.webp")["checkpoint"] == DEMO_CHECKPOINT.name
+    assert load_video("clip.webp").frames.shape == (14, 96, 96, 3)
+
+
+def test_the_demo_needs_nothing(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from svd_core.cli import demo
+
+    assert demo.PICTURE.read_bytes() == COMET.read_bytes()
+    assert main(["demo"]) == 0
+    assert load_video("svd_demo.mp4").frames.shape == (14, 96, 96, 3)
+
+
+@pytest.mark.parametrize("layout", ["single", "diffusers"])
+def test_inspect_a_checkpoint(desk: Path, layout: str, capsys) -> None:
+    name = "svd_xt" if layout == "diffusers" else "svd_xt.safetensors"
+    path = write_checkpoint(desk / name, tiny_config(), layout=layout)
+    assert main(["inspect", str(path), "--hash"]) == 0
+    out = capsys.readouterr().out
+    assert "Stable Video Diffusion XT (25 frames)" in out and "Stability AI Community License" in out
+    assert "fp16" in out and "temporal decoder" in out and "missing" not in out
+    assert layout == "diffusers" or file_sha256(path) in out
+
+
+def test_inspect_says_what_is_missing(desk: Path, capsys) -> None:
+    folder = write_checkpoint(desk / "model", tiny_config(), layout="diffusers")
+    shutil.rmtree(folder / "vae")
+    assert main(["inspect", str(folder)]) == 0
+    assert "add a companion that holds the VAE" in capsys.readouterr().out
+
+
+def test_inspect_a_lora(desk: Path, capsys) -> None:
+    from svd_core.checkpoint import unet_shapes
+    from svd_core.config import UNetConfig
+
+    shapes = unet_shapes(UNetConfig())
+    weights = [name for name in shapes if name.endswith("1.1.time_stack.0.attn1.to_q.weight")][:2]
+    write_lora(desk / "lora.safetensors", random_factors(shapes, weights), shapes, "kohya")
+    assert main(["inspect", "lora.safetensors"]) == 0
+    out = capsys.readouterr().out
+    assert "a LoRA of Stable Video Diffusion" in out and re.search(r"rank +2\n", out)
+    assert f"{len(weights)} of {len(weights)} match, {len(weights)} of them temporal" in out
+
+
+def test_inspect_refuses_what_cannot_be_used(desk: Path, capsys) -> None:
+    Path("model.ckpt").write_bytes(b"PK")
+    assert main(["inspect", "model.ckpt"]) == 2
+    assert "is a pickle" in capsys.readouterr().err
+
+
+def test_convert(checkpoint: Path, desk: Path, capsys) -> None:
+    assert main(["convert", str(checkpoint), "folder", "--dtype", "bf16"]) == 0
+    assert main(["inspect", "folder"]) == 0
+    assert "bf16" in capsys.readouterr().out
+    assert main(["convert", str(checkpoint), "folder"]) == 2
+    assert "is there already" in capsys.readouterr().err
