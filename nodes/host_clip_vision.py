@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..svd_core import image
-from ..svd_core.checkpoint import Checkpoint
+from ..svd_core.checkpoint import Checkpoint, settings_tensor
 from ..svd_core.clip_vision import ClipVision, ClipVisionOutput
 from ..svd_core.layers import Layers
 from .host import model_management
@@ -41,6 +41,10 @@ class SVDClipVision(comfy.clip_vision.ClipVisionModel):
             offload_device=model_management.text_encoder_offload_device(),
         )
         load_part(self.model, checkpoint, "clip", self.dtype, dynamic=self.patcher.is_dynamic())
+
+    def get_sd(self) -> dict[str, Tensor]:
+        """The weights to save."""
+        return self.model.state_dict() | settings_tensor("clip", self.model.config)
 
     def encode_image(self, image: Tensor, crop: bool = True) -> Any:
         """What the host's own node calls: its preprocessing, our network. image: b h w 3 in [0, 1]."""

@@ -18,7 +18,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Timestep
 from torch import Tensor
 
 from ..svd_core.activations import UNetCall
-from ..svd_core.checkpoint import Checkpoint
+from ..svd_core.checkpoint import Checkpoint, settings_tensor
 from ..svd_core.config import UNetConfig
 from ..svd_core.layers import Layers
 from ..svd_core.sampling_memory import SamplingMemory
@@ -131,6 +131,10 @@ class SVDModel(comfy.model_base.SVD_img2vid):
 class SVDModelConfig(comfy.supported_models.SVD_img2vid):
     def get_model(self, state_dict: Any, prefix: str = "", device: torch.device | None = None) -> SVDModel:
         return SVDModel(self, device=device)
+
+    def process_unet_state_dict_for_saving(self, state_dict: Any) -> Any:
+        settings = settings_tensor("unet", self.unet_config["core_config"])
+        return super().process_unet_state_dict_for_saving({**state_dict, **settings})
 
 
 def host_unet_config(config: UNetConfig) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..svd_core import memory
 from ..svd_core.autoencoder import Autoencoder, DecodePlan
 from ..svd_core.autoencoder.footprint import decode_footprint, encode_bytes
-from ..svd_core.checkpoint import Checkpoint
+from ..svd_core.checkpoint import Checkpoint, settings_tensor
 from ..svd_core.config import AutoencoderConfig
 from ..svd_core.free_memory import room_to_spill
 from ..svd_core.layers import Layers
@@ -124,7 +124,7 @@ class SVDVAE(comfy.sd.VAE):
 
     def get_sd(self) -> dict[str, Tensor]:
         """The weights to save. The host's image decoder expects a `quant_conv`; ours is folded, so an identity."""
-        weights = self.first_stage_model.state_dict()
+        weights = self.first_stage_model.state_dict() | settings_tensor("vae", self.config)
         if not self.config.temporal_decoder:
             channels = 2 * self.config.latent_channels
             like = weights["encoder.conv_out.weight"]

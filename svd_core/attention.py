@@ -48,11 +48,15 @@ class CrossAttention(nn.Module):
         self.to_out = nn.Sequential(layers.linear(dim, dim))
 
     def forward(
-        self, x: Tensor, context: Tensor, value: Tensor | None = None, attention: AttentionFunction | None = None
+        self,
+        x: Tensor,
+        context: Tensor,
+        value: Tensor | None = None,
+        attention: AttentionFunction = scaled_dot_product_attention,
     ) -> Tensor:
         """x: b n c; context: b m k (keys, and values unless `value` is given). Returns b n c."""
         q, k, v = self.to_q(x), self.to_k(context), self.to_v(context if value is None else value)
-        return self.to_out((attention or scaled_dot_product_attention)(q, k, v, self.heads))
+        return self.to_out(attention(q, k, v, self.heads))
 
     def of_one_token(self, context: Tensor) -> Tensor:
         """What `forward` gives every query when the context is a single token: softmax over one key is exactly 1.

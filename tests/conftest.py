@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full-size", action="store_true", help="also build and run a full-size model (13 GB of memory)")
+    parser.addoption("--swaps", type=Path, help="write what the swaps of nodes measure to this file")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -4,6 +4,7 @@ from .entries import Entry
 from .header import Header, TensorRef, read_header
 from .inventory import clip_shapes, inventory, unet_shapes, vae_shapes
 from .load import Checkpoint, load_weights, open_checkpoint
+from .settings import settings_tensor
 from .stream import OpenFile
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "load_weights",
     "open_checkpoint",
     "read_header",
+    "settings_tensor",
     "unet_shapes",
     "vae_shapes",
 ]

@@ -28,13 +28,30 @@ def metadata_settings(name: str, metadata: Mapping[str, str]) -> dict[str, Setti
     text = metadata.get(METADATA_KEY)
     if text is None:
         return {}
+    settings = parse_settings(name, text)
+    if not all(isinstance(value, dict) for value in settings.values()):
+        raise SVDError(_unreadable(name))
+    return settings
+
+
+def parse_settings(name: str, text: str | bytes) -> dict[str, Any]:
+    """A JSON object. Raises SVDError for anything else."""
     try:
         settings = json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:
         settings = None
-    if not isinstance(settings, dict) or not all(isinstance(value, dict) for value in settings.values()):
-        raise SVDError(f"{name} has unreadable {METADATA_KEY} metadata: save the checkpoint again.")
+    if not isinstance(settings, dict):
+        raise SVDError(_unreadable(name))
     return settings
+
+
+def _unreadable(name: str) -> str:
+    return f"{name} has unreadable {METADATA_KEY} metadata: save the checkpoint again."
+
+
+def released_num_heads(width: int) -> int:
+    """Of an image tower."""
+    return max(1, width // RELEASED_CLIP_HEAD_WIDTH)
 
 
 def infer_unet(name: str, shapes: Shapes, settings: Settings) -> UNetConfig:
@@ -89,7 +106,7 @@ def infer_clip(name: str, shapes: Shapes, settings: Settings) -> ClipVisionConfi
         config = ClipVisionConfig(
             width=width,
             num_layers=numbered(shapes, "vision_model.encoder.layers."),
-            num_heads=max(1, width // RELEASED_CLIP_HEAD_WIDTH),
+            num_heads=released_num_heads(width),
             mlp_width=s["vision_model.encoder.layers.0.mlp.fc1.weight"][0],
             patch_size=patch,
             image_size=math.isqrt(max(patches, 0)) * patch,

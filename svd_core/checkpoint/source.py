@@ -13,6 +13,7 @@ from .entries import Refs
 from .header import PICKLE_SUFFIXES, Header, pickle_sentence, read_header
 from .infer import PARTS, Settings, metadata_settings
 from .inventory import CLIP_PREFIX
+from .settings import stored_settings
 
 FOLDERS = {"unet": "unet", "vae": "vae", "clip": "image_encoder"}
 NUM_FRAMES_KEY = "svd_num_frames"
@@ -45,7 +46,8 @@ def open_source(path: str | Path) -> Source:
 
 def _open_file(path: Path) -> Source:
     header = read_header(path)
-    refs, settings = header.tensors, dict(metadata_settings(path.name, header.metadata))
+    refs = header.tensors
+    settings = stored_settings(path.name, refs) | metadata_settings(path.name, header.metadata)
     layout, num_frames = "single file", _stated_frames(header.metadata)
     if f"{CLIP_PREFIX}vision_model.embeddings.class_embedding" in refs:
         layout = "comfyui"

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from svd_core.autoencoder import Autoencoder
-from svd_core.checkpoint import load_weights, open_checkpoint
+from svd_core.checkpoint import load_weights, open_checkpoint, settings_tensor
 from svd_core.clip_vision import ClipVision
+from svd_core.config import AutoencoderConfig, ClipVisionConfig, ModelConfig, UNetConfig
 from svd_core.errors import SVDError
 from svd_core.layers import Layers
 from svd_core.unet import VideoUNet
@@ -237,3 +238,43 @@ def test_random_weights_stay_finite_in_fp16(tmp_path):
         out = module(x, torch.zeros(2), torch.randn(2, 1, 32), y, 2)
     assert 0.1 < out.std() < 10
     assert max(peaks) < 1000  # fp16 ends at 65504
+
+
+PREFIXES = {
+    "unet": "model.diffusion_model.",
+    "vae": "first_stage_model.",
+    "clip": "conditioner.embedders.0.open_clip.model.visual.",
+}
+
+
+def saved_without_metadata(path: Path, settings: dict[str, torch.Tensor]) -> Path:
+    """As the host saves a checkpoint."""
+    tensors = load_file(write(path.parent, "comfy"))
+    save_file(tensors | settings, path)
+    return path
+
+
+def test_settings_travel_as_tensors(tmp_path):
+    settings = {
+        PREFIXES[part] + name: tensor
+        for part in PARTS
+        for name, tensor in settings_tensor(part, getattr(CONFIG, part)).items()
+    }
+    checkpoint = open_checkpoint(saved_without_metadata(tmp_path / "saved.safetensors", settings))
+    assert checkpoint.config == CONFIG
+    assert len(settings) == 2  # this VAE's are the released ones
+    with pytest.raises(SVDError, match="head_dim"):
+        open_checkpoint(saved_without_metadata(tmp_path / "unstated.safetensors", {}))
+
+
+def test_released_models_need_no_settings():
+    for config in (ModelConfig(), ModelConfig(vae=AutoencoderConfig(temporal_decoder=False))):
+        assert not [part for part in PARTS if settings_tensor(part, getattr(config, part))]
+    assert settings_tensor("unet", UNetConfig(head_dim=32)) and settings_tensor("clip", ClipVisionConfig(num_heads=8))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"head_dim": "wide"}', " " * 5000])
+def test_unreadable_settings(tmp_path, text):
+    tensor = torch.tensor(list(text.encode()), dtype=torch.uint8)
+    with pytest.raises(SVDError, match=r"^[^\n]*save the checkpoint again\.$"):
+        open_checkpoint(saved_without_metadata(tmp_path / "bad.safetensors", {"svd_config.unet": tensor}))

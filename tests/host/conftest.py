@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from graphs import Source
@@ -19,6 +20,8 @@ from tools.comfyui import REPOSITORY, find_comfyui
 from tools.host import PACK_NAME, Host
 from tools.workflow import PICTURE
 
+Record = Callable[..., None]
+
 SMALL = "small.safetensors"
 PACKS = {PACK_NAME: REPOSITORY, "svd-nodes-tests": Path(__file__).parent / "support_pack"}
 
@@ -26,6 +29,26 @@ PACKS = {PACK_NAME: REPOSITORY, "svd-nodes-tests": Path(__file__).parent / "supp
 @pytest.fixture(scope="session")
 def comfyui() -> Path:
     return find_comfyui()
+
+
+@pytest.fixture(scope="session")
+def record(pytestconfig: pytest.Config, client: Client) -> Iterator[Record]:
+    """Keep an outcome for the README's table: `record("works_with", node="FreeU", effect=0.1)`. See tools.swap_table.
+
+    Written only where --swaps names a file.
+    """
+    outcomes: dict[str, list[JSON]] = {}
+
+    def keep(table: str, **outcome: Any) -> None:
+        outcomes.setdefault(table, []).append(outcome)
+
+    yield keep
+    path = pytestconfig.getoption("--swaps")
+    if path is not None:
+        system = client.get("/system_stats")["system"]
+        versions = {"comfyui": system["comfyui_version"], "torch": system["pytorch_version"]}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**versions, **outcomes}, indent=2) + "\n", "utf-8")
 
 
 @pytest.fixture(scope="session")
@@ -64,9 +87,14 @@ def upload_square(client: Client, tmp_path_factory: pytest.TempPathFactory) -> C
 
 
 @pytest.fixture(scope="session")
-def source(config: JSON, upload_square: Callable[..., str]) -> Source:
-    native = {"class_type": "TestNativeLoader", "checkpoint": SMALL, "config": json.dumps(config)}
-    return Source(SMALL, upload_square(config["clip"]["image_size"]), native)
+def source(host: Host, upload_square: Callable[..., str]) -> Source:
+    return source_of(host.checkpoints / SMALL, upload_square)
+
+
+def source_of(checkpoint: Path, upload_square: Callable[..., str]) -> Source:
+    config = dataclasses.asdict(open_checkpoint(checkpoint).config)
+    native = {"class_type": "TestNativeLoader", "checkpoint": checkpoint.name, "config": json.dumps(config)}
+    return Source(checkpoint.name, upload_square(config["clip"]["image_size"]), native)
 
 
 def random_checkpoint(path: Path, *options: str) -> Path:

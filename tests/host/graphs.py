@@ -11,12 +11,14 @@ from safetensors.torch import load
 
 from tools.client import Client, Prompt, Run
 
+Link = list[Any]  # [node id, output]
+
 
 @dataclass(frozen=True)
 class Node:
     id: str
 
-    def __getitem__(self, output: int) -> list[Any]:
+    def __getitem__(self, output: int) -> Link:
         return [self.id, output]
 
 
@@ -60,22 +62,26 @@ class Source:
 def build(source: Source, clip: Clip, native: tuple[str, ...] = (), name: str = "result") -> Prompt:
     """The whole graph, with the stages in `native` made of the host's own nodes; saves latents and frames as `name`."""
     graph = Graph()
-    if "loader" in native:
-        model = graph.add(**source.native_loader)
-    else:
-        model = graph.add("SVD_Loader", checkpoint=source.checkpoint, weight_dtype="auto")
-    picture = graph.add("LoadImage", image=source.picture)
-    positive, negative, empty = _conditioning(graph, model, picture, clip, native)
-    latents = _sampled(graph, model, (positive, negative, empty), clip, "sampler" in native)
+    model = add_loader(graph, source, "loader" in native)
+    conditioning = add_conditioning(graph, source, model, clip, native)
+    latents = add_sampler(graph, model[0], conditioning, clip, "sampler" in native)
     if "decode" in native:
         frames = graph.add("VAEDecode", samples=latents[0], vae=model[2])
     else:
         frames = graph.add("SVD_TemporalVAEDecode", samples=latents[0], vae=model[2], frames_at_once=0)
-    graph.add("TestSaveTensors", name=name, latent=latents[0], image=frames[0], conditioning=positive)
+    graph.add("TestSaveTensors", name=name, latent=latents[0], image=frames[0], conditioning=conditioning[0])
     return graph.prompt
 
 
-def _conditioning(graph: Graph, model: Node, picture: Node, clip: Clip, native: tuple[str, ...]) -> list[list[Any]]:
+def add_loader(graph: Graph, source: Source, native: bool) -> Node:
+    if native:
+        return graph.add(**source.native_loader)
+    return graph.add("SVD_Loader", checkpoint=source.checkpoint, weight_dtype="auto")
+
+
+def add_conditioning(graph: Graph, source: Source, model: Node, clip: Clip, native: tuple[str, ...]) -> list[Link]:
+    """Links to positive, negative and the empty latents."""
+    picture = graph.add("LoadImage", image=source.picture)
     shared = {"width": clip.width, "height": clip.height, "video_frames": clip.frames, "fps": clip.fps}
     shared |= {"motion_bucket_id": clip.motion_bucket_id, "augmentation_level": 0.0, "vae": model[2]}
     if "conditioning" in native:  # this node holds the native CLIP stage as well
@@ -99,18 +105,18 @@ def _conditioning(graph: Graph, model: Node, picture: Node, clip: Clip, native: 
     return [node[0], node[1], node[2]]
 
 
-def _sampled(graph: Graph, model: Node, inputs: tuple[list[Any], ...], clip: Clip, native: bool) -> Node:
-    positive, negative, empty = inputs
+def add_sampler(graph: Graph, model: Link, conditioning: list[Link], clip: Clip, native: bool) -> Node:
+    positive, negative, empty = conditioning
     shared = {"positive": positive, "negative": negative, "latent_image": empty, "seed": clip.seed}
     shared |= {"steps": clip.steps, "denoise": 1.0}
     if native:
-        guided = graph.add("VideoLinearCFGGuidance", model=model[0], min_cfg=clip.min_cfg)
+        guided = graph.add("VideoLinearCFGGuidance", model=model, min_cfg=clip.min_cfg)
         return graph.add(
             "KSampler", model=guided[0], cfg=clip.max_cfg, sampler_name="euler", scheduler="karras", **shared
         )
     return graph.add(
         "SVD_Sampler",
-        model=model[0],
+        model=model,
         min_cfg=clip.min_cfg,
         max_cfg=clip.max_cfg,
         guidance="linear",

@@ -1,6 +1,15 @@
 """Nodes only the tests use, loaded into the host beside the pack."""
 
 from .loader import TestNativeLoader
+from .model import TestCompiled, TestCountFrames, TestTorchAttention
 from .tensors import TestPlainConditioning, TestSaveTensors
 
-NODE_CLASS_MAPPINGS = {node.__name__: node for node in (TestNativeLoader, TestPlainConditioning, TestSaveTensors)}
+NODES = (
+    TestCompiled,
+    TestCountFrames,
+    TestNativeLoader,
+    TestPlainConditioning,
+    TestSaveTensors,
+    TestTorchAttention,
+)
+NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}
