@@ -8,12 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from .clip_encode import SVDCLIPImageEncode
+from .colour_match import SVDColourMatch
+from .hold_frames import SVDHoldFrames
 from .host import ComfyExtension, io, offer_picture
+from .latent_correction import SVDLatentCorrection
 from .loader import SVDLoader
 from .lora import SVDLoRA
 from .sampler import SVDSampler
 from .temporal_decode import SVDTemporalVAEDecode
 from .vae_conditioning import SVDVAEEncodeConditioning
+from .video_encode import SVDVideoEncode
 
 EXAMPLE_PICTURE = Path(__file__).parent.parent / "example_workflows" / "svd_demo_comet.png"
 
@@ -30,4 +34,8 @@ class SVDExtension(ComfyExtension):
             SVDVAEEncodeConditioning,
             SVDSampler,
             SVDTemporalVAEDecode,
+            SVDVideoEncode,
+            SVDHoldFrames,
+            SVDLatentCorrection,
+            SVDColourMatch,
         ]
