@@ -8,14 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from ..svd_core import schedules
-from ..svd_core.checks import check_latents, check_num_frames
+from ..svd_core.checks import check_latents, check_num_frames, check_positions
 from ..svd_core.errors import SVDError
 from ..svd_core.guidance import GUIDANCE_KINDS, guidance_scale
 from ..svd_core.releases import advise
 from ..svd_core.samplers import SAMPLERS
 from ..svd_core.sampling_plan import MEMORY_CHOICES
 from .host import ALIASES, CATEGORY, io
-from .host_model import is_video_model
+from .host_model import is_video_model, num_positions
 from .host_sampling import sample_clip
 from .loader import RELEASE
 
@@ -147,6 +147,7 @@ class SVDSampler(io.ComfyNode):
         check_model(model)
         check_latents(samples)
         check_num_frames(len(samples))
+        check_positions(len(samples), num_positions(model))
         for name, cond in (("positive", positive), ("negative", negative)):
             check_conditioning(name, cond)
         warn(model, samples, positive)

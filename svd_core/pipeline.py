@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from . import conditioning, correction, diffusion, guidance, image, memory, noise, schedules, storage
 from .activations import UNetCall
 from .autoencoder import Autoencoder
-from .checkpoint import Checkpoint, load_weights, open_checkpoint
-from .checks import check_latents, check_num_frames
+from .checkpoint import Checkpoint, extend, load_weights, open_checkpoint
+from .checks import check_latents, check_num_frames, check_positions
 from .clip_vision import ClipVision
 from .conditioning import MicroConditioning
 from .config import ModelConfig
@@ -81,16 +81,20 @@ class SVDPipeline:
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         weight_dtype: torch.dtype | None = None,
+        extension: str | Path | None = None,
     ) -> SVDPipeline:
         """Load a single safetensors file or a diffusers folder.
 
         companion: a second checkpoint for what the first lacks, such as VAE and CLIP beside a lone UNet.
         device: "cuda", "mps" or "cpu", by default the first of these there is. dtype: by default fp16 on CUDA, else
         fp32. weight_dtype: of the UNet's stored matrices, by default dtype; torch.float8_e4m3fn halves the memory of
-        fp16, and its rounding shows (README). Raises SVDError where a file is not what it should be.
+        fp16, and its rounding shows (README). extension: an ExVideo file, for clips of up to 128
+        frames. Raises SVDError where a file is not what it should be.
         """
         checkpoint = open_checkpoint(path, companion)
         checkpoint.require("unet", "vae", "clip")
+        if extension is not None:
+            checkpoint = extend(checkpoint, extension)
         device = torch.device(device or _best_device())
         dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
         meta = Layers(device="meta", dtype=dtype)
@@ -171,6 +175,7 @@ class SVDPipeline:
         width = made_for.width if width is None else width
         height = made_for.height if height is None else height
         check_num_frames(num_frames)
+        check_positions(num_frames, self.unet.config.num_positions)
         given = GivenFrames(input_video, denoising_strength, mask_frames, mask_frame_ids, masks)
         given.check(num_frames)
         correction.check_settings(contrast_enhance_scale, colour_match)
