@@ -12,8 +12,10 @@ from graphs import Graph, Node, relative_error, run_and_load
 from PIL import Image
 from test_wrong_input import assert_one_sentence, failure
 
+from svd_core.checkpoint import open_checkpoint
 from tools.client import Client
 from tools.host import Host
+from tools.random_checkpoint import write_extension
 
 TOLERANCE = 1e-3  # of the two samplers, as in the swaps
 FRAMES, SIDE = 4, 64
@@ -46,6 +48,10 @@ class Rig(Graph):
             "SVD_HoldFrames", vae=self.loader[2], latent=self.conditioning[2] if latent is None else latent,
             pictures=(pictures or self.both)[0], frame_ids=frame_ids, fit="crop", **rest,
         )  # fmt: skip
+
+    def empty(self) -> Node:
+        """The clip of the conditioning, as a node of its own."""
+        return self.add("RepeatLatentBatch", samples=self.conditioning[2], amount=1)
 
     def sampled(self, latent: Node, denoise: float = 1.0, native: bool = False) -> Node:
         shared = {"positive": self.conditioning[0], "negative": self.conditioning[1], "latent_image": latent[0]}
@@ -98,14 +104,13 @@ def test_an_encoded_video_is_what_the_hosts_encode_gives(rig: Rig, latents: Call
 
 
 def test_held_frames_stay_in_both_samplers(rig: Rig, latents: Callable) -> None:
-    held, free = rig.hold("0, -1"), rig.conditioning
+    held = rig.hold("0, -1")
     encoded = rig.add("VAEEncode", pixels=rig.both[0], vae=rig.loader[2])
-    empty = rig.add("RepeatLatentBatch", samples=free[2], amount=1)
     got = latents(
         {
             "ours": rig.sampled(held),
             "native": rig.sampled(held, native=True),
-            "free": rig.sampled(empty),
+            "free": rig.sampled(rig.empty()),
             "encoded": encoded,
         }
     )
@@ -176,3 +181,23 @@ def test_corrections_in_a_graph(rig: Rig, client: Client, host: Host) -> None:
     assert torch.allclose(saved["latent"].std(dim=(1, 2, 3)), saved["latent"].std().expand(FRAMES), rtol=5e-3)
     means = saved["image"].mean(dim=(1, 2))
     assert float(means.std(dim=0).max()) < 0.03
+
+
+def test_an_extended_model_in_the_host(rig: Rig, client: Client, host: Host) -> None:
+    """Trained positions under the host's layers: as many frames as there are, and no more."""
+    config = open_checkpoint(host.checkpoints / SMALL).unet
+    write_extension(host.checkpoints / "longer.safetensors", config, num_positions=FRAMES)
+    saved = {}
+    for name in ("none", "longer.safetensors"):
+        rig.prompt[rig.loader.id]["inputs"]["extension"] = name
+        node = rig.add("TestSaveTensors", name="extended", latent=rig.sampled(rig.empty())[0])
+        saved[name] = run_and_load(client, host.output, rig.prompt)["latent"]
+        del rig.prompt[node.id]
+    assert saved["longer.safetensors"].isfinite().all()
+    assert relative_error(saved["longer.safetensors"], saved["none"]) > 0.01
+
+    rig.prompt[rig.conditioning.id]["inputs"]["video_frames"] = FRAMES + 1
+    rig.add("TestSaveTensors", name="never", latent=rig.sampled(rig.empty())[0])
+    node_type, sentence = failure(client, rig.prompt)
+    assert node_type == "SVD_Sampler" and "extended to 4 frames and 5 were asked for" in sentence
+    assert_one_sentence(sentence)
