@@ -19,12 +19,14 @@ from .temporal_decode import SVDTemporalVAEDecode
 from .vae_conditioning import SVDVAEEncodeConditioning
 from .video_encode import SVDVideoEncode
 
-EXAMPLE_PICTURE = Path(__file__).parent.parent / "example_workflows" / "svd_demo_comet.png"
+EXAMPLES = Path(__file__).parent.parent / "example_workflows"
+EXAMPLE_PICTURES = ("svd_demo_comet.png", "svd_demo_comet_last.png")
 
 
 class SVDExtension(ComfyExtension):
     async def on_load(self) -> None:
-        offer_picture(EXAMPLE_PICTURE)
+        for picture in EXAMPLE_PICTURES:
+            offer_picture(EXAMPLES / picture)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
