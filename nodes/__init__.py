@@ -8,19 +8,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from .clip_encode import SVDCLIPImageEncode
+from .colour_match import SVDColourMatch
+from .hold_frames import SVDHoldFrames
 from .host import ComfyExtension, io, offer_picture
+from .latent_correction import SVDLatentCorrection
 from .loader import SVDLoader
 from .lora import SVDLoRA
 from .sampler import SVDSampler
 from .temporal_decode import SVDTemporalVAEDecode
 from .vae_conditioning import SVDVAEEncodeConditioning
+from .video_encode import SVDVideoEncode
 
-EXAMPLE_PICTURE = Path(__file__).parent.parent / "example_workflows" / "svd_demo_comet.png"
+EXAMPLES = Path(__file__).parent.parent / "example_workflows"
+EXAMPLE_PICTURES = ("svd_demo_comet.png", "svd_demo_comet_last.png")
 
 
 class SVDExtension(ComfyExtension):
     async def on_load(self) -> None:
-        offer_picture(EXAMPLE_PICTURE)
+        for picture in EXAMPLE_PICTURES:
+            offer_picture(EXAMPLES / picture)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
@@ -30,4 +36,8 @@ class SVDExtension(ComfyExtension):
             SVDVAEEncodeConditioning,
             SVDSampler,
             SVDTemporalVAEDecode,
+            SVDVideoEncode,
+            SVDHoldFrames,
+            SVDLatentCorrection,
+            SVDColourMatch,
         ]

@@ -174,6 +174,12 @@ def is_video_model(patcher: Any) -> bool:
     return isinstance(patcher.model, comfy.model_base.SVD_img2vid)
 
 
+def num_positions(patcher: Any) -> int:
+    """Frames that a MODEL has trained positions for; 0 where it takes any number."""
+    config = getattr(patcher.model.diffusion_model, "config", None)
+    return config.num_positions if isinstance(config, UNetConfig) else 0
+
+
 def make_model(checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool = True) -> Any:
     """A ModelPatcher with the checkpoint's UNet. dtype: of the weights; None lets the host choose for its device."""
     device = model_management.get_torch_device()

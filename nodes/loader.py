@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..svd_core.checkpoint import open_checkpoint
+from ..svd_core.checkpoint import extend, open_checkpoint
 from ..svd_core.storage import FP8
 from .host import ALIASES, CATEGORY, checkpoint_names, checkpoint_path, io
 from .host_clip_vision import SVDClipVision
@@ -19,7 +19,7 @@ WEIGHT_DTYPES = {
     "bf16": torch.bfloat16,
     "fp8_e4m3fn": FP8,
 }
-NO_COMPANION = "none"
+NO_FILE = "none"
 RELEASE = "svd_release"  # attachment of the MODEL
 
 
@@ -51,12 +51,21 @@ class SVDLoader(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "companion",
-                    options=[NO_COMPANION, *names],
-                    default=NO_COMPANION,
+                    options=[NO_FILE, *names],
+                    default=NO_FILE,
                     optional=True,
                     advanced=True,
                     tooltip="Only for a checkpoint that holds the UNet alone (AnimateLCM-SVD, some fine-tunes): a "
                     "second SVD checkpoint to take VAE and CLIP from. none otherwise.",
+                ),
+                io.Combo.Input(
+                    "extension",
+                    options=[NO_FILE, *names],
+                    default=NO_FILE,
+                    optional=True,
+                    advanced=True,
+                    tooltip="ExVideo-SVD-128f-v1 (model.fp16.safetensors) in models/checkpoints, for clips of up to "
+                    "128 frames from an svd_xt checkpoint. It is made for 512x512 and fps 30. none otherwise.",
                 ),
             ],
             outputs=[
@@ -67,10 +76,14 @@ class SVDLoader(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, checkpoint: str, weight_dtype: str, companion: str = NO_COMPANION) -> io.NodeOutput:
-        second = None if companion == NO_COMPANION else checkpoint_path(companion)
+    def execute(
+        cls, checkpoint: str, weight_dtype: str, companion: str = NO_FILE, extension: str = NO_FILE
+    ) -> io.NodeOutput:
+        second = None if companion == NO_FILE else checkpoint_path(companion)
         opened = open_checkpoint(checkpoint_path(checkpoint), second, open_file=open_host_file())
         opened.require("unet", "vae", "clip")
+        if extension != NO_FILE:
+            opened = extend(opened, checkpoint_path(extension))
         dtype = WEIGHT_DTYPES[weight_dtype]
         model = make_model(opened, dtype)
         if dtype == FP8:  # of the UNet alone: the others are small, and their rounding would show more

@@ -8,14 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from ..svd_core import schedules
-from ..svd_core.checks import check_latents, check_num_frames
+from ..svd_core.checks import check_latents, check_num_frames, check_positions
 from ..svd_core.errors import SVDError
 from ..svd_core.guidance import GUIDANCE_KINDS, guidance_scale
 from ..svd_core.releases import advise
 from ..svd_core.samplers import SAMPLERS
 from ..svd_core.sampling_plan import MEMORY_CHOICES
 from .host import ALIASES, CATEGORY, io
-from .host_model import is_video_model
+from .host_model import is_video_model, num_positions
 from .host_sampling import sample_clip
 from .loader import RELEASE
 
@@ -35,7 +35,11 @@ class SVDSampler(io.ComfyNode):
                 io.Model.Input("model", tooltip="From SVD Loader; LoRA and patch nodes may stand between."),
                 io.Conditioning.Input("positive", tooltip="From VAE Encode Conditioning."),
                 io.Conditioning.Input("negative", tooltip="From VAE Encode Conditioning."),
-                io.Latent.Input("latent_image", tooltip="The empty clip from VAE Encode Conditioning."),
+                io.Latent.Input(
+                    "latent_image",
+                    tooltip="The empty clip from VAE Encode Conditioning, or what SVD Video Encode or SVD Hold Frames "
+                    "make of it.",
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -96,8 +100,8 @@ class SVDSampler(io.ComfyNode):
                     min=0.01,
                     max=1.0,
                     step=0.01,
-                    tooltip="1 starts from pure noise. Lower starts from latent_image (an encoded clip) and changes "
-                    "less of it.",
+                    tooltip="1 starts from pure noise. Lower starts from latent_image (a clip from SVD Video Encode) "
+                    "and changes less of it: 0.7 keeps the rough layout, 0.3 all but details.",
                 ),
                 io.Combo.Input(
                     "memory",
@@ -107,6 +111,15 @@ class SVDSampler(io.ComfyNode):
                     advanced=True,
                     tooltip="What is split to save memory: automatic only what would not fit, fastest nothing, "
                     "smallest all that pays. The clip is the same.",
+                ),
+                io.Combo.Input(
+                    "denoise_steps",
+                    options=list(schedules.SHORTENINGS),
+                    default="last steps",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Which noise levels a denoise below 1 takes: last steps those of a longer schedule, as "
+                    "KSampler does; all steps spreads them over the last part of the schedule, as DiffSynth does.",
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="The clip's latents, one for each frame, for Temporal VAE Decode.")],
@@ -128,17 +141,22 @@ class SVDSampler(io.ComfyNode):
         schedule: str,
         denoise: float,
         memory: str = "automatic",
+        denoise_steps: str = "last steps",
     ) -> io.NodeOutput:
         samples = latent_image["samples"]
         check_model(model)
         check_latents(samples)
         check_num_frames(len(samples))
+        check_positions(len(samples), num_positions(model))
         for name, cond in (("positive", positive), ("negative", negative)):
             check_conditioning(name, cond)
         warn(model, samples, positive)
 
         levels = model.get_model_object("model_sampling")
-        sigmas = schedules.sigmas(schedule, steps, denoise, float(levels.sigma_min), float(levels.sigma_max))
+        lowest, highest = float(levels.sigma_min), float(levels.sigma_max)
+        sigmas = schedules.sigmas(schedule, steps, denoise, lowest, highest, denoise_steps)
+        if denoise < 1:
+            logger.info("SVD Sampler starts from the clip with noise of sigma %.3g (of %.3g).", sigmas[0], highest)
         scale = guidance_scale(guidance, min_cfg, max_cfg, len(samples))
         clip = sample_clip(model, positive, negative, latent_image, seed, sampler, sigmas, scale, memory)
         return io.NodeOutput({**latent_image, "samples": clip})

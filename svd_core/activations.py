@@ -16,6 +16,7 @@ from .config import ClipVisionConfig, UNetConfig
 from .split import Split
 
 FEED_FORWARD = 17  # widths a token of a feed-forward: its norm 1, value and gate 8, gelu 4, product 4
+CLIP_CONV = 6  # that of trained positions: the sum with them 1, its window 1, three such in a row 3, the product 1
 ATTENTION = 6  # its norm, q, k, v, the attended values, the projected ones
 
 
@@ -227,6 +228,10 @@ class _Split(_Walk):
         buffers = 2 * self.clip(block.level, c)
         self.see(buffers + max(frames * (ATTENTION * c + heads), self._feed_forward(piece, frames, c)))
         self.see(buffers + frames * 4 * c + rows * self.context(c))
+        if self.config.num_positions:  # one clip is convolved, into a buffer of its own
+            window = min(piece.frames, self.call.num_frames) + 2
+            buffers += self.call.num_frames * area * c
+            self.see(buffers + CLIP_CONV * window * area * c)
         self.see(buffers + placed * c + max(placed * (ATTENTION * c + heads), self._feed_forward(piece, placed, c)))
         self.see(buffers + placed * 5 * c + pixels * self.context(c))
 

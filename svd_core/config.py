@@ -27,6 +27,9 @@ class UNetConfig:
     resnet_eps: float = 1e-5
     transformer_eps: float = 1e-6
     max_period: int = 10000
+    num_positions: int = (
+        0  # rows of a trained table of frame positions (ExVideo); 0: sinusoids, for clips of any length
+    )
 
     @property
     def time_embed_dim(self) -> int:

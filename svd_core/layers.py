@@ -54,6 +54,27 @@ def _temporal_conv_class(conv3d: type[nn.Conv3d]) -> type[nn.Conv3d]:
     return TemporalConv
 
 
+@cache
+def _clip_conv_class(conv3d: type[nn.Conv3d]) -> type[nn.Conv3d]:
+    class ClipConv(conv3d):
+        """3x3x3 convolution of frames with a neighbour on each side, t+2 c h w; gives the frames between, t c h w.
+
+        Pictures mirror at their edges. Run as a 2-D convolution of three frames side by side, for the same reasons.
+        """
+
+        def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any, **__: Any) -> Tensor:
+            x = _mirror(_mirror(x, (1, 1, 0, 0), x.shape[-1]), (0, 0, 1, 1), x.shape[-2])
+            triples = torch.stack([x[:-2], x[1:-1], x[2:]], dim=2)  # t c k h+2 w+2
+            return F.conv2d(triples.flatten(1, 2), weight.flatten(1, 2), bias)  # both views: nothing is copied
+
+    return ClipConv
+
+
+def _mirror(x: Tensor, padding: tuple[int, int, int, int], side: int) -> Tensor:
+    """x with one mirrored row on both ends of the axis that is padded; a lone row is its own mirror image."""
+    return F.pad(x, padding, mode="reflect" if side > 1 else "replicate")
+
+
 @dataclass(frozen=True)
 class Layers:
     """Makes layers of one namespace, dtype and device."""
@@ -82,6 +103,11 @@ class Layers:
         """Convolution over frames of b c t n, kernel 3, zeros beyond the clip's ends."""
         conv = _temporal_conv_class(self.operations.Conv3d)
         return conv(c_in, c_out, (3, 1, 1), padding=(1, 0, 0), dtype=self.dtype, device=self.device)
+
+    def clip_conv(self, channels: int) -> nn.Module:
+        """Convolution of frames in space and time, kernel 3; see the class above for what it takes."""
+        conv = _clip_conv_class(self.operations.Conv3d)
+        return conv(channels, channels, 3, padding=1, dtype=self.dtype, device=self.device)
 
     def group_norm(self, groups: int, channels: int, eps: float) -> nn.GroupNorm:
         return self.operations.GroupNorm(groups, channels, eps=eps, dtype=self.dtype, device=self.device)

@@ -6,7 +6,7 @@ The nodes drive the same stage functions through their host instead of this clas
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import conditioning, diffusion, guidance, image, memory, noise, schedules, storage
+from . import conditioning, correction, diffusion, guidance, image, memory, noise, schedules, storage
 from .activations import UNetCall
 from .autoencoder import Autoencoder
-from .checkpoint import Checkpoint, load_weights, open_checkpoint
-from .checks import check_latents, check_num_frames
+from .checkpoint import Checkpoint, extend, load_weights, open_checkpoint
+from .checks import check_latents, check_num_frames, check_positions
 from .clip_vision import ClipVision
 from .conditioning import MicroConditioning
 from .config import ModelConfig
 from .errors import SVDError, needing
 from .free_memory import free_memory, room_to_spill
+from .given_frames import GivenFrames
 from .layers import Layers
 from .lora import LoRA, LoRAStack, read_lora
 from .releases import UNKNOWN, advise
@@ -69,6 +70,7 @@ class SVDPipeline:
         self.device, self.dtype = device, dtype
         self.release = checkpoint.release if checkpoint else None
         self.config = ModelConfig(unet.config, vae.config, clip.config)
+        self.clip_scale = vae.config.scale_factor  # of encoded clips; DiffSynth has another, see `diffsynth.py`
         self._loras = LoRAStack(unet)
 
     @classmethod
@@ -79,16 +81,20 @@ class SVDPipeline:
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         weight_dtype: torch.dtype | None = None,
+        extension: str | Path | None = None,
     ) -> SVDPipeline:
         """Load a single safetensors file or a diffusers folder.
 
         companion: a second checkpoint for what the first lacks, such as VAE and CLIP beside a lone UNet.
         device: "cuda", "mps" or "cpu", by default the first of these there is. dtype: by default fp16 on CUDA, else
         fp32. weight_dtype: of the UNet's stored matrices, by default dtype; torch.float8_e4m3fn halves the memory of
-        fp16, and its rounding shows (README). Raises SVDError where a file is not what it should be.
+        fp16, and its rounding shows (README). extension: an ExVideo file, for clips of up to 128
+        frames. Raises SVDError where a file is not what it should be.
         """
         checkpoint = open_checkpoint(path, companion)
         checkpoint.require("unet", "vae", "clip")
+        if extension is not None:
+            checkpoint = extend(checkpoint, extension)
         device = torch.device(device or best_device())
         dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
         meta = Layers(device="meta", dtype=dtype)
@@ -122,6 +128,15 @@ class SVDPipeline:
         schedule: str = "karras",
         memory: MemoryChoice = "automatic",
         frames_at_once: int = 0,
+        input_video: Any = None,
+        denoising_strength: float = 1.0,
+        denoising_steps: schedules.Shortening = "all steps",
+        mask_frames: Any = (),
+        mask_frame_ids: Sequence[int] = (),
+        masks: Any = None,
+        post_normalize: bool = False,
+        contrast_enhance_scale: float = 1.0,
+        colour_match: float = 0.0,
         output: Output = "pil",
         progress: bool = True,
         callback: Callback | None = None,
@@ -142,6 +157,13 @@ class SVDPipeline:
         that of the decode (0 is automatic); neither changes the result. "automatic" splits the work only where it would
         not fit, "smallest" always, "fastest" never.
 
+        Video to video: below a denoising_strength of 1 the clip starts from the frames of input_video with noise, at
+        the level that `schedules.sigmas` tells; denoising_steps is its `shortening`. Held frames: mask_frames are
+        pictures that stay in the frames mask_frame_ids (negative ones count from the end), or what of them masks
+        (h w, or one for each; 1 is held) leave. All are fitted to the video's size as the picture is.
+        post_normalize gives all frames the mean and deviation of the clip's latents, contrast_enhance_scale multiplies
+        these, colour_match (0 to 1) brings every frame to the picture's colours; see `correction.py`.
+
         Returns the frames: PIL images, or one uint8 array (t H W 3), or one float tensor (t H W 3) in [0, 1]; or, for
         "latent", what `decode` takes (t 4 h w).
         Raises SVDError for input that cannot be animated.
@@ -156,6 +178,10 @@ class SVDPipeline:
         width = made_for.width if width is None else width
         height = made_for.height if height is None else height
         check_num_frames(num_frames)
+        check_positions(num_frames, self.unet.config.num_positions)
+        given = GivenFrames(input_video, denoising_strength, mask_frames, mask_frame_ids, masks)
+        given.check(num_frames)
+        correction.check_settings(contrast_enhance_scale, colour_match)
         width, height = image.fit_size(width, height, self.config.pixel_multiple)
         for advice in advise(
             self.release,
@@ -169,7 +195,7 @@ class SVDPipeline:
 
         micro = MicroConditioning(fps, motion_bucket_id, noise_aug_strength)
         scale = guidance.guidance_scale(guidance_kind, min_cfg_scale, max_cfg_scale, num_frames)
-        sigmas = schedules.sigmas(schedule, num_inference_steps)
+        sigmas = schedules.sigmas(schedule, num_inference_steps, denoising_strength, shortening=denoising_steps)
         solver = choose_sampler(sampler)
         downscale = self.vae.config.downscale
         splits = self.sampling_memory(memory)
@@ -183,16 +209,25 @@ class SVDPipeline:
         )
         if latent_noise is None:
             latent_noise = noise.seeded_noise((num_frames, *cond.latent.shape[1:]), seed)
-        x = diffusion.scale_initial_noise(latent_noise.to(self.device), sigmas[0])
+        start, held = given.encode(self.encode_frame, num_frames, width, height, fit)
+        x = diffusion.scale_initial_noise(latent_noise.to(self.device), sigmas[0], start)
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            return self.denoise(x, sigma, cond, scale, splits)
+
         with _progress("sampling", num_inference_steps, callback, progress) as report:
             latents = solver(
-                lambda x, sigma: self.denoise(x, sigma, cond, scale, splits),
+                held.denoiser(denoise, latent_noise) if held else denoise,
                 x,
                 sigmas,
                 generator=noise.step_generator(seed),
                 callback=report,
             )
-        return latents if output == "latent" else _as_output(self.decode(latents, frames_at_once), output)
+        latents = correction.correct_latents(latents, post_normalize, contrast_enhance_scale)
+        if output == "latent":
+            return latents
+        frames = self.decode(latents, frames_at_once)
+        return _as_output(correction.match_colours(frames, fitted[0].movedim(0, -1), colour_match), output)
 
     def load_lora(self, path: str | Path, strength: float = 1.0) -> LoRA:
         """Merge a LoRA into the UNet's weights; several add up.
@@ -223,6 +258,10 @@ class SVDPipeline:
             augmentation_noise = noise.seeded_noise(pixels.shape, seed, noise.Stream.AUGMENTATION)
         noisy = conditioning.augment(2.0 * pixels - 1.0, micro.noise_aug_strength, augmentation_noise)
         return self.vae.encode(noisy.to(self.device, torch.float32))
+
+    def encode_frame(self, pixels: Tensor) -> Tensor:
+        """pixels: 1 3 8h 8w in [0, 1], a frame of a clip. Returns its latent as the diffusion has it, 1 4 h w."""
+        return self.clip_scale * self.vae.encode((2.0 * pixels - 1.0).to(self.device, torch.float32))
 
     def sampling_memory(self, choice: MemoryChoice = "automatic") -> SamplingMemory:
         """How one run fits its evaluations of the UNet to the memory of the device; for `denoise`."""

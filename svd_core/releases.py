@@ -94,6 +94,21 @@ DEMO = Release(
     height=96,
     license="Apache-2.0",
 )
+EXVIDEO = Release(  # what an extension makes of a checkpoint; no file of its own
+    name="exvideo",
+    title="ExVideo-SVD (128 frames)",
+    num_frames=128,
+    min_cfg_scale=2.0,
+    max_cfg_scale=2.0,
+    steps=50,
+    temporal_decoder=True,
+    file_names=(),
+    fps=30,
+    noise_aug_strength=0.0,
+    width=512,
+    height=512,
+    license="see its authors' page; beside that of the checkpoint",
+)
 UNKNOWN = _SVD_XT  # the defaults of a checkpoint whose name does not tell what it is
 RELEASES = (_SVD, _SVD_XT, _SVD_XT_1_1, _SVD_IMAGE_DECODER, _SVD_XT_IMAGE_DECODER, DEMO)
 

@@ -11,6 +11,7 @@ from .blend import AlphaBlender
 from .embeddings import sinusoidal_embedding
 from .hooks import UNetHooks
 from .layers import Layers
+from .trained_positions import TrainedPositions
 
 
 class TransformerBlock(nn.Module):
@@ -59,6 +60,7 @@ class SpatialVideoTransformer(nn.Module):
         norm_groups: int,
         norm_eps: float,
         max_period: int,
+        num_positions: int = 0,
     ) -> None:
         super().__init__()
         self.channels = channels
@@ -72,6 +74,7 @@ class SpatialVideoTransformer(nn.Module):
         self.time_pos_embed = nn.Sequential(
             layers.linear(channels, 4 * channels), nn.SiLU(), layers.linear(4 * channels, channels)
         )
+        self.time_positions = TrainedPositions(layers, num_positions, channels) if num_positions else None
         self.time_mixer = AlphaBlender()
         self.proj_out = layers.linear(channels, channels)
 
@@ -92,8 +95,7 @@ class SpatialVideoTransformer(nn.Module):
         for index, (spatial, temporal) in enumerate(zip(self.transformer_blocks, self.time_stack, strict=True)):
             hooks.before_transformer_block(index)
             tokens = spatial(tokens, context, hooks)
-            placed = rearrange(tokens, "(b t) n c -> b t n c", t=num_frames) + position
-            placed = rearrange(placed, "b t n c -> (b n) t c")
+            placed = rearrange(self._place(tokens, position, height), "(b t) n c -> (b n) t c", t=num_frames)
             mixed = temporal(placed, time_context, hooks)
             mixed = rearrange(mixed, "(b n) t c -> (b t) n c", n=tokens.shape[1])
             tokens = self.time_mixer(tokens, mixed, image_only)
@@ -101,6 +103,17 @@ class SpatialVideoTransformer(nn.Module):
         return x + rearrange(self.proj_out(tokens), "bt (h w) c -> bt c h w", h=height)
 
     def frame_positions(self, num_frames: int, x: Tensor) -> Tensor:
-        frames = torch.arange(num_frames, device=x.device)
-        sinusoid = sinusoidal_embedding(frames, self.channels, self.max_period)  # t c
-        return self.time_pos_embed(sinusoid.to(x.dtype))[:, None]  # t 1 c
+        """Returns t 1 c. Raises SVDError for more frames than there are trained positions."""
+        if self.time_positions is not None:
+            rows = self.time_positions.rows(num_frames, x.device)  # t c
+        else:
+            rows = sinusoidal_embedding(torch.arange(num_frames, device=x.device), self.channels, self.max_period)
+        return self.time_pos_embed(rows.to(x.dtype))[:, None]
+
+    def _place(self, tokens: Tensor, position: Tensor, height: int) -> Tensor:
+        """What the temporal block starts from, of the shape of tokens. tokens: (b t) n c; position: t 1 c."""
+        num_frames = len(position)
+        if self.time_positions is None:
+            return (tokens.unflatten(0, (-1, num_frames)) + position).flatten(0, 1)
+        clips = tokens.split(num_frames)
+        return torch.cat([self.time_positions.spread(clip, position, height, num_frames) for clip in clips])

@@ -124,6 +124,7 @@ class _BlockBuilder:
             norm_groups=c.norm_groups,
             norm_eps=c.transformer_eps,
             max_period=c.max_period,
+            num_positions=c.num_positions,
         )
 
     def input_blocks(self) -> Iterator[nn.ModuleList]:

@@ -8,11 +8,13 @@ python -m tools.draw_help_pictures
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
-from PIL import Image, ImageOps
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
 
 from svd_core.guidance import GUIDANCE_KINDS, guidance_scale
+from svd_core.schedules import sigmas
 
 from .canvas import ACCENT, BACKGROUND, GREEN, LINE, PANEL, QUIET, RED, SOCKETS, TEXT, WARM, Canvas, Point
 from .comfyui import REPOSITORY
@@ -168,6 +170,82 @@ def lora() -> Canvas:
     return canvas
 
 
+def video_encode() -> Canvas:
+    """A video, and how much of it the noise of some values of denoise leaves."""
+    canvas = Canvas(WIDTH, 330)
+    rng = np.random.default_rng(0)
+    canvas.text((40, 30), "video", 19, QUIET, "lm")
+    film(canvas, 56, pan())
+    for column, denoise in enumerate((0.1, 0.2, 0.3, 0.5)):
+        x = 40 + 205 * column
+        boat = pan()[FRAMES // 2]
+        pixels = np.asarray(boat, np.float32) / 127.5 - 1.0
+        sigma = float(sigmas("karras", 25, denoise)[0])
+        noisy = (pixels + sigma * rng.standard_normal(pixels.shape)) / math.sqrt(1.0 + sigma**2)
+        picture = Image.fromarray((127.5 * (noisy.clip(-1, 1) + 1)).astype(np.uint8))
+        canvas.picture(picture, (x, 140), (130, 130), ACCENT)
+        canvas.text((x + 65, 300), f"denoise {denoise:g}", 18, ACCENT)
+    return canvas
+
+
+def hold_frames() -> Canvas:
+    """A clip whose first and last frames are given; below, one with a part of every frame held."""
+    canvas = Canvas(WIDTH, 300)
+    frames = pan()
+    canvas.text((40, 30), "frame_ids 0, -1", 19, ACCENT, "lm")
+    film(canvas, 56, [faded(frame, 0 < index < FRAMES - 1) for index, frame in enumerate(frames)], {0, FRAMES - 1})
+    for index in range(FRAMES):
+        canvas.text((65 + STEP * index, 124), str(index), 15, ACCENT if index in (0, FRAMES - 1) else QUIET)
+    canvas.text((40, 180), "frame_ids all, hold_mask", 19, ACCENT, "lm")
+    mask = Image.new("L", frames[0].size)
+    mask.paste(255, (0, 0, mask.width // 2, mask.height))
+    canvas.picture(mask, (295, 158), (44, 44), ACCENT)
+    kept = [faded(frame, True) for frame in frames]
+    for frame in kept:
+        frame.paste(frames[0], (0, 0), mask)
+    film(canvas, 216, kept)
+    return canvas
+
+
+def latent_correction() -> Canvas:
+    """Frames that fade, and the same evened out."""
+    frames = pan()
+    fading = [ImageEnhance.Contrast(frame).enhance(1.0 - 0.06 * index) for index, frame in enumerate(frames)]
+    return before_and_after("samples", fading, "post_normalize", frames)
+
+
+def colour_match() -> Canvas:
+    """Frames whose colours drift, and the same with the picture's."""
+    frames = pan()
+    warm = Image.new("RGB", frames[0].size, "#ff9040")
+    drifting = [Image.blend(frame, warm, 0.035 * index) for index, frame in enumerate(frames)]
+    return before_and_after("frames", drifting, "strength 1", frames)
+
+
+def before_and_after(name: str, before: Sequence[Image.Image], change: str, after: Sequence[Image.Image]) -> Canvas:
+    canvas = Canvas(WIDTH, 260)
+    canvas.text((40, 30), name, 19, QUIET, "lm")
+    film(canvas, 56, before)
+    canvas.text((40, 155), change, 19, ACCENT, "lm")
+    film(canvas, 180, after, set(range(FRAMES)))
+    return canvas
+
+
+def pan() -> list[Image.Image]:
+    """Squares of the boat's picture, each a little to the right of the one before."""
+    boat = Image.open(BOAT).convert("RGB")
+    return [boat.crop((200 + 12 * index, 88, 600 + 12 * index, 488)).resize((100, 100)) for index in range(FRAMES)]
+
+
+def faded(frame: Image.Image, fades: bool) -> Image.Image:
+    return Image.blend(frame, Image.new("RGB", frame.size, BACKGROUND), 0.6) if fades else frame
+
+
+def film(canvas: Canvas, y: float, frames: Sequence[Image.Image], marked: Set[int] = frozenset()) -> None:
+    for index, frame in enumerate(frames):
+        canvas.picture(frame, (40 + STEP * index, y), (50, 50), ACCENT if index in marked else BACKGROUND)
+
+
 PICTURES = {
     "SVD_Loader": loader,
     "SVD_CLIPImageEncode": clip_encode,
@@ -175,6 +253,10 @@ PICTURES = {
     "SVD_Sampler": sampler,
     "SVD_TemporalVAEDecode": decode,
     "SVD_LoRA": lora,
+    "SVD_VideoEncode": video_encode,
+    "SVD_HoldFrames": hold_frames,
+    "SVD_LatentCorrection": latent_correction,
+    "SVD_ColourMatch": colour_match,
 }
 
 if __name__ == "__main__":

@@ -21,7 +21,12 @@ from .comfyui import REPOSITORY, find_comfyui
 LOCALES = REPOSITORY / "locales"
 SOURCE_LANGUAGE = "en"
 FILE_NAME = "nodeDefs.json"  # the host's
-FILE_LISTS = ("checkpoint", "companion", "lora")  # inputs whose options are file names, which nobody translates
+FILE_LISTS = (
+    "checkpoint",
+    "companion",
+    "extension",
+    "lora",
+)  # inputs whose options are file names, which nobody translates
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import math
 import sys
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from torch import Tensor
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from svd_core.checkpoint.extension import extension_names
 from svd_core.checkpoint.inventory import (
     CLIP_PREFIX,
     ENCODER_PREFIX,
@@ -95,6 +97,20 @@ def write_checkpoint(
         return path
     recipes = weights.single(vocabulary) if layout == "single" else weights.comfy()
     write_safetensors(path, recipes, dtype, {"svd_config": json.dumps(hidden_settings(config))})
+    return path
+
+
+def write_extension(
+    path: str | Path, config: UNetConfig, num_positions: int = 128, dtype: torch.dtype = torch.float16, seed: int = 1
+) -> Path:
+    """Writes a file that extends a UNet of this configuration as ExVideo does, and returns its path."""
+    path, config = Path(path), replace(config, num_positions=num_positions)
+    shapes = unet_shapes(config)
+    recipes: dict[str, Recipe] = {
+        theirs: (shapes[ours], lambda ours=ours: random_weight(ours, shapes[ours], seed))
+        for theirs, ours in extension_names(config).items()
+    }
+    write_safetensors(path, recipes, dtype, {})
     return path
 
 

@@ -13,6 +13,7 @@ FOLDER = REPOSITORY / "example_workflows"
 WORKFLOWS = tuple(sorted(path.stem for path in FOLDER.glob("*.json")))
 PICTURE = FOLDER / "sailing_boat.png"
 DEMO_PICTURE = FOLDER / "svd_demo_comet.png"
+DEMO_LAST_PICTURE = FOLDER / "svd_demo_comet_last.png"
 
 # The page adds a choice (fixed, increment, randomize) after a seed; the server never sees it.
 SEEDS = ("seed", "noise_seed")

@@ -1,6 +1,7 @@
 """Checkpoints: what a file is, what it holds, and how its tensors become parameters."""
 
 from .entries import Entry
+from .extension import extend
 from .header import Header, TensorRef, read_header
 from .inventory import clip_shapes, inventory, unet_shapes, vae_shapes
 from .load import Checkpoint, load_weights, open_checkpoint
@@ -14,6 +15,7 @@ __all__ = [
     "OpenFile",
     "TensorRef",
     "clip_shapes",
+    "extend",
     "inventory",
     "load_weights",
     "open_checkpoint",

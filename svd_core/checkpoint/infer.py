@@ -69,6 +69,7 @@ def infer_unet(name: str, shapes: Shapes, settings: Settings) -> UNetConfig:
             transformer_depth=numbered(s.shapes, "middle_block.1.transformer_blocks."),
             context_dim=s["middle_block.1.transformer_blocks.0.attn2.to_k.weight"][1],
             adm_in_channels=s["label_emb.0.0.weight"][1],
+            num_positions=s.shapes.get("middle_block.1.time_positions.table.weight", (0,))[0],
         )
     config = with_settings(name, "unet", config, settings)
     attended = [width for width, attends in zip(config.widths, config.attention_levels, strict=True) if attends]

@@ -186,6 +186,9 @@ def _unet_transformer(name: str, channels: int, c: UNetConfig) -> Named:
         yield from _transformer_block(temporal, channels, c.context_dim)
     yield from _linear(f"{name}.time_pos_embed.0", channels, 4 * channels)
     yield from _linear(f"{name}.time_pos_embed.2", 4 * channels, channels)
+    if c.num_positions:
+        yield f"{name}.time_positions.table.weight", (c.num_positions, channels)
+        yield from _affine(f"{name}.time_positions.conv", (channels, channels, 3, 3, 3))
     yield f"{name}.time_mixer.mix_factor", (1,)
     yield from _linear(f"{name}.proj_out", channels, channels)
 

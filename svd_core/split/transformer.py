@@ -34,7 +34,9 @@ def run_transformer(layer: SpatialVideoTransformer, x: Tensor, conditions: Condi
             _run_block(spatial, tokens[rows], c.context[rows], hooks, split.tokens)
         clips, weights = tokens.split(c.num_frames), weight.split(c.num_frames)
         for clip, share, context in zip(clips, weights, c.time_context.split(1), strict=True):
-            _mix_frames(temporal, clip, share, position, context, hooks, split)
+            spread = _spread(layer, clip, position, x.shape[2], split.frames)
+            _mix_frames(temporal, clip, share, position, spread, context, hooks, split)
+            del spread
     hooks.after_transformer()
     for rows in pieces(len(x), split.frames):
         x[rows] += rearrange(layer.proj_out(tokens[rows]), "bt (h w) c -> bt c h w", h=x.shape[2])
@@ -48,23 +50,37 @@ def _tokens(layer: SpatialVideoTransformer, x: Tensor, frames_at_once: int) -> T
     return tokens
 
 
+def _spread(
+    layer: SpatialVideoTransformer, clip: Tensor, position: Tensor, height: int, frames_at_once: int
+) -> Tensor | None:
+    """With trained positions, the clip that the temporal block starts from, t n c."""
+    if layer.time_positions is None:
+        return None
+    return layer.time_positions.spread(clip, position, height, frames_at_once)
+
+
 def _mix_frames(
     block: TransformerBlock,
     clip: Tensor,
     weight: Tensor,
     position: Tensor,
+    spread: Tensor | None,
     context: Tensor,
     hooks: UNetHooks,
     split: Split,
 ) -> None:
     """clip += weight · (block of clip - clip), in place.
 
-    clip: t n c; weight: t 1 1; position: t 1 c; context: 1 m k.
+    clip: t n c; weight: t 1 1; position: t 1 c; spread: t n c, what the block starts from where that is not
+    clip + position; context: 1 m k.
     """
     for some in pieces(clip.shape[1], split.pixels):
         here = clip[:, some]
         mixed = here.new_empty(here.shape[1], here.shape[0], here.shape[2])  # n t c
-        torch.add(here.transpose(0, 1), position.transpose(0, 1), out=mixed)
+        if spread is None:
+            torch.add(here.transpose(0, 1), position.transpose(0, 1), out=mixed)
+        else:
+            mixed.copy_(spread[:, some].transpose(0, 1))
         _run_block(block, mixed, context, hooks, split.tokens)
         here += mixed.transpose(0, 1).sub_(here).mul_(weight)
         del here, mixed

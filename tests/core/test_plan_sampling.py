@@ -116,6 +116,13 @@ def test_planned_peak_of_another_layout() -> None:
         assert unet_bytes(config, call, split) == pytest.approx(counted(config, call, split), rel=0.1)
 
 
+@pytest.mark.parametrize("split", [None, Split(2, 200, 500), Split(99, 9999, 2000)], ids=str)
+def test_planned_peak_with_trained_positions(split: Split | None) -> None:
+    config = replace(FULL_WIDTHS, num_positions=16)
+    for call in (UNetCall(16, 24, 9, torch.float16), UNetCall(16, 24, 9, torch.float16, clips=2)):
+        assert unet_bytes(config, call, split) == pytest.approx(counted(config, call, split), rel=0.1)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_planned_peak_of_clip_is_the_counted_one(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", lambda q, k, v: torch.empty_like(q))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from svd_core.errors import SVDError
-from svd_core.schedules import SCHEDULES, align_your_steps_sigmas, karras_sigmas, sigmas
+from svd_core.schedules import SCHEDULES, SHORTENINGS, align_your_steps_sigmas, karras_sigmas, sigmas
 
 KARRAS_25 = (
     700, 545.7, 421.6, 322.5, 244.0, 182.5, 134.9, 98.3, 70.5, 49.8, 34.5, 23.5, 15.6,
@@ -58,18 +58,37 @@ def test_align_your_steps_interpolates_logarithms(n: int):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("steps", [1, 2, 10, 25, 100])
 @pytest.mark.parametrize("denoise", [1.0, 0.99995, 0.7, 0.3, 0.01])
-def test_levels_fall_to_zero_in_the_steps_asked_for(schedule: str, steps: int, denoise: float):
-    levels = sigmas(schedule, steps, denoise)
+@pytest.mark.parametrize("shortening", SHORTENINGS)
+def test_levels_fall_to_zero_in_the_steps_asked_for(schedule: str, steps: int, denoise: float, shortening: str):
+    levels = sigmas(schedule, steps, denoise, shortening=shortening)
     assert levels.shape == (steps + 1,) and levels.dtype == torch.float32
     assert (levels[1:] < levels[:-1]).all()
     assert levels[-1] == 0 and levels[-2] > 0
-    assert (levels[0] == 700) == (int(steps / denoise) == steps)
+    whole = int(steps / denoise) == steps if shortening == "last steps" else denoise > 0.9999
+    assert (levels[0] == 700) == whole
 
 
 def test_partial_denoising_is_the_tail_of_a_longer_schedule():
     assert torch.equal(sigmas("karras", 10, 0.4), karras_sigmas(25)[-11:])
     assert torch.equal(sigmas("align your steps", 7, 0.3), align_your_steps_sigmas(23)[-8:])
     assert torch.equal(sigmas("karras", 10, 0.99995), karras_sigmas(10))
+
+
+DIFFSYNTH_STARTS = {0.9: 379, 0.7: 92.1, 0.5: 15.6, 0.3: 1.43}  # measured with its scheduler, 25 steps
+
+
+@pytest.mark.parametrize("strength, start", DIFFSYNTH_STARTS.items())
+def test_all_steps_run_over_the_last_part_of_the_way(strength: float, start: float):
+    levels = sigmas("karras", 25, strength, shortening="all steps")
+    assert len(levels) == 26 and levels[-2] == pytest.approx(0.002)
+    assert float(levels[0]) == pytest.approx(start, rel=4e-3)
+    roots = levels[:-1].double() ** (1 / 7)
+    assert torch.allclose(roots.diff(), roots.diff().mean(), rtol=1e-4)
+
+
+def test_all_steps_of_the_published_levels_start_at_one_of_them():
+    levels = sigmas("align your steps", 5, 0.5, shortening="all steps")
+    assert levels.tolist() == pytest.approx([*PUBLISHED[5:10], 0.0])
 
 
 def test_the_range_reaches_the_karras_schedule():
@@ -84,6 +103,7 @@ def test_the_range_reaches_the_karras_schedule():
         (("karras", 10, 0.0), "denoise is 0"),
         (("karras", 10, 1.5), "denoise is 1.5"),
         (("karras", 10, float("nan")), "denoise is nan"),
+        (("karras", 10, 0.5, 0.002, 700.0, "none"), "no shortening named 'none'"),
     ],
 )
 def test_what_cannot_be_scheduled_is_refused(arguments: tuple, words: str):

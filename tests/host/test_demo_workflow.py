@@ -11,7 +11,7 @@ from graphs import succeeded
 from PIL import Image
 
 from tools.client import Client
-from tools.workflow import DEMO_PICTURE, load_api, node_of, with_inputs
+from tools.workflow import DEMO_LAST_PICTURE, DEMO_PICTURE, load_api, node_of, with_inputs
 from training.measure import Track, direction_error, psnr, track
 from training.scenes import EXAMPLE_SEED, positions, render, scene_of
 from training.settings import NUM_FRAMES, SIZE
@@ -50,6 +50,21 @@ def test_picture_is_the_first_frame_of_its_scene() -> None:
     assert len(SCENE.sprites) == 1
     drawn = (255.0 * render(SCENE, SIZE, 1)[0]).round().astype(np.uint8)
     assert np.array_equal(np.asarray(Image.open(DEMO_PICTURE)), drawn)
+
+
+def test_the_second_picture_is_the_last_frame() -> None:
+    drawn = (255.0 * render(SCENE, SIZE, NUM_FRAMES, 255.0, 7.0)[-1]).round().astype(np.uint8)
+    assert np.array_equal(np.asarray(Image.open(DEMO_LAST_PICTURE)), drawn)
+
+
+def test_first_and_last_frame_are_the_pictures(client: Client, tmp_path: Path) -> None:
+    prompt = load_api("first_and_last_frame")
+    (file,) = succeeded(client.run(prompt)).files(node_of(prompt, "SaveVideo"))
+    clip = frames_of(client.download(file, tmp_path / file["filename"]))
+    real = render(SCENE, SIZE, NUM_FRAMES, 255.0, 7.0)
+    for place in (0, -1):
+        assert psnr(clip[place], real[place]) > 22.0
+        assert psnr(clip[place], real[place]) > psnr(clip[place], real[6]) + 2.0
 
 
 def test_video_begins_with_the_picture(clips: dict[int, np.ndarray]) -> None:

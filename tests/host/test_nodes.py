@@ -17,6 +17,10 @@ NODES = {
     "SVD_VAEEncodeConditioning": ("VAE Encode Conditioning", ["CONDITIONING", "CONDITIONING", "LATENT", "FLOAT"]),
     "SVD_Sampler": ("SVD Sampler", ["LATENT"]),
     "SVD_TemporalVAEDecode": ("Temporal VAE Decode", ["IMAGE"]),
+    "SVD_VideoEncode": ("SVD Video Encode", ["LATENT"]),
+    "SVD_HoldFrames": ("SVD Hold Frames", ["LATENT"]),
+    "SVD_LatentCorrection": ("SVD Latent Correction", ["LATENT"]),
+    "SVD_ColourMatch": ("SVD Colour Match", ["IMAGE"]),
 }
 DEFAULTS = {
     "SVD_Loader": {},
@@ -40,8 +44,13 @@ DEFAULTS = {
         "sampler": "euler",
         "schedule": "karras",
         "denoise": 1.0,
+        "denoise_steps": "last steps",
     },
     "SVD_TemporalVAEDecode": {"frames_at_once": 0},
+    "SVD_VideoEncode": {"fit": "crop"},
+    "SVD_HoldFrames": {"frame_ids": "0, -1", "fit": "crop"},
+    "SVD_LatentCorrection": {"post_normalize": False, "contrast_enhance_scale": 1.0},
+    "SVD_ColourMatch": {"strength": 1.0},
 }
 
 

@@ -1,0 +1,40 @@
+"""SVD Colour Match: the picture's colours for every frame of a clip."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..svd_core.correction import match_colours
+from .host import ALIASES, CATEGORY, io
+
+
+class SVDColourMatch(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SVD_ColourMatch",
+            display_name="SVD Colour Match",
+            category=CATEGORY,
+            description="Brings the colours of every frame back to those of the picture, where a clip drifts.",
+            search_aliases=[*ALIASES, "color match", "color drift", "color correction"],
+            inputs=[
+                io.Image.Input("frames", tooltip="The frames, from Temporal VAE Decode."),
+                io.Image.Input(
+                    "picture", tooltip="The picture whose colours count, of any size. Of several, the first is used."
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="0 leaves the frames as they are, 1 gives them the picture's mean and contrast in each "
+                    "channel. Lower it where the scene itself changes its colours.",
+                ),
+            ],
+            outputs=[io.Image.Output(tooltip="The frames, for Create Video or Save Animated WEBP.")],
+        )
+
+    @classmethod
+    def execute(cls, frames: Tensor, picture: Tensor, strength: float) -> io.NodeOutput:
+        return io.NodeOutput(match_colours(frames[..., :3], picture[0, ..., :3], strength))
