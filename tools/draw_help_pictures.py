@@ -174,7 +174,7 @@ def video_encode() -> Canvas:
     """A video, and how much of it the noise of some values of denoise leaves."""
     canvas = Canvas(WIDTH, 330)
     rng = np.random.default_rng(0)
-    canvas.text((40, 30), "video", 19, QUIET, "lm")
+    canvas.text((40, 30), "video", LETTERS, QUIET, "lm")
     film(canvas, 56, pan())
     for column, denoise in enumerate((0.1, 0.2, 0.3, 0.5)):
         x = 40 + 205 * column
@@ -184,7 +184,7 @@ def video_encode() -> Canvas:
         noisy = (pixels + sigma * rng.standard_normal(pixels.shape)) / math.sqrt(1.0 + sigma**2)
         picture = Image.fromarray((127.5 * (noisy.clip(-1, 1) + 1)).astype(np.uint8))
         canvas.picture(picture, (x, 140), (130, 130), ACCENT)
-        canvas.text((x + 65, 300), f"denoise {denoise:g}", 18, ACCENT)
+        canvas.text((x + 65, 296), f"denoise {denoise:g}", SMALL, ACCENT)
     return canvas
 
 
@@ -192,14 +192,14 @@ def hold_frames() -> Canvas:
     """A clip whose first and last frames are given; below, one with a part of every frame held."""
     canvas = Canvas(WIDTH, 300)
     frames = pan()
-    canvas.text((40, 30), "frame_ids 0, -1", 19, ACCENT, "lm")
+    canvas.text((40, 30), "frame_ids 0, -1", LETTERS, ACCENT, "lm")
     film(canvas, 56, [faded(frame, 0 < index < FRAMES - 1) for index, frame in enumerate(frames)], {0, FRAMES - 1})
     for index in range(FRAMES):
-        canvas.text((65 + STEP * index, 124), str(index), 15, ACCENT if index in (0, FRAMES - 1) else QUIET)
-    canvas.text((40, 180), "frame_ids all, hold_mask", 19, ACCENT, "lm")
+        canvas.text((65 + STEP * index, 128), str(index), SMALL, ACCENT if index in (0, FRAMES - 1) else QUIET)
+    canvas.text((40, 180), "frame_ids all, hold_mask", LETTERS, ACCENT, "lm")
     mask = Image.new("L", frames[0].size)
     mask.paste(255, (0, 0, mask.width // 2, mask.height))
-    canvas.picture(mask, (295, 158), (44, 44), ACCENT)
+    canvas.picture(mask, (500, 158), (44, 44), ACCENT)
     kept = [faded(frame, True) for frame in frames]
     for frame in kept:
         frame.paste(frames[0], (0, 0), mask)
@@ -224,9 +224,9 @@ def colour_match() -> Canvas:
 
 def before_and_after(name: str, before: Sequence[Image.Image], change: str, after: Sequence[Image.Image]) -> Canvas:
     canvas = Canvas(WIDTH, 260)
-    canvas.text((40, 30), name, 19, QUIET, "lm")
+    canvas.text((40, 30), name, LETTERS, QUIET, "lm")
     film(canvas, 56, before)
-    canvas.text((40, 155), change, 19, ACCENT, "lm")
+    canvas.text((40, 155), change, LETTERS, ACCENT, "lm")
     film(canvas, 180, after, set(range(FRAMES)))
     return canvas
 
