@@ -20,6 +20,7 @@ from torch import Tensor
 from ..svd_core.activations import UNetCall
 from ..svd_core.checkpoint import Checkpoint
 from ..svd_core.config import UNetConfig
+from ..svd_core.errors import SVDError
 from ..svd_core.layers import Layers
 from ..svd_core.sampling_memory import SamplingMemory
 from ..svd_core.split import Split
@@ -29,6 +30,8 @@ from .host import model_management
 from .host_hooks import HostHooks
 from .host_memory import activation_bytes, memory_of
 from .host_weights import load_part, num_parameters
+
+NUM_VIDEO_FRAMES = "num_video_frames"  # the host's name for the frames of one clip
 
 
 class HostUNet(VideoUNet):
@@ -113,6 +116,20 @@ class SVDModel(comfy.model_base.SVD_img2vid):
         )
         self.embedder = Timestep(256)
 
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """Under the host's own samplers: where the conditioning holds several pictures, each has a clip of its own."""
+        embeds, frames = kwargs.get("cross_attn"), len(kwargs["noise"])
+        pictures = len(embeds) if isinstance(embeds, Tensor) else 1
+        if frames % pictures:
+            raise SVDError(
+                f"The conditioning holds {pictures} pictures and the latents {frames} frames, which makes no whole "
+                "clips; connect both to the same VAE Encode Conditioning."
+            )
+        num_frames = frames // pictures
+        if isinstance(embeds, Tensor):
+            kwargs["cross_attn"] = embeds.repeat_interleave(num_frames, dim=0)  # (b t) 1 d
+        return {**super().extra_conds(**kwargs), NUM_VIDEO_FRAMES: comfy.conds.CONDConstant(num_frames)}
+
     def memory_required(self, input_shape: Any, cond_shapes: Any = None) -> float:
         """Bytes of activations of one evaluation; both guidance branches count in input_shape, (b t) 4 h w."""
         return activation_bytes(self.diffusion_model.config, input_shape, self.get_dtype_inference())
@@ -121,7 +138,7 @@ class SVDModel(comfy.model_base.SVD_img2vid):
         self, cond_key: str, cond_value: Any, window: Any, x_in: Tensor, device: Any, retain_index_list: Any = ()
     ) -> Any:
         """A context window is a clip of its own length; the host adds a frame where it anchors the window."""
-        if cond_key != "num_video_frames":
+        if cond_key != NUM_VIDEO_FRAMES:
             return None
         anchor = getattr(window, "causal_anchor_index", None)
         anchored = anchor is not None and anchor >= 0
@@ -192,8 +209,43 @@ def make_model(checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool 
         model_management.archive_model_dtypes(model.diffusion_model)
     else:
         load_part(model.diffusion_model, checkpoint, "unet", dtype, patcher.is_dynamic())
+    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, "svd_clips", guide_clips_apart)
     patcher.cached_patcher_init = (reload_model, (checkpoint, dtype))
     return patcher
+
+
+def guide_clips_apart(
+    predict_noise: Any,
+    x: Tensor,
+    timestep: Tensor,
+    model_options: dict[str, Any] | None = None,
+    seed: int | None = None,
+) -> Tensor:
+    """Wraps the host's prediction, (b t) 4 h w: its guidance nodes ramp over all frames they are given."""
+    options = dict(model_options or {})
+    num_frames = _frames_of_a_clip(predict_noise.class_obj)
+    guide = options.get("sampler_cfg_function")
+    if guide is not None and num_frames and len(x) > num_frames:
+        options["sampler_cfg_function"] = lambda args: torch.cat([guide(own) for own in _clips_of(args, num_frames)])
+    return predict_noise(x, timestep, options, seed)
+
+
+def _frames_of_a_clip(guider: Any) -> int | None:
+    """As `extra_conds` has counted them."""
+    known = (
+        cond.get("model_conds", {}).get(NUM_VIDEO_FRAMES) for conds in guider.conds.values() for cond in conds or ()
+    )
+    return next((frames.cond for frames in known if frames is not None), None)
+
+
+def _clips_of(args: dict[str, Any], num_frames: int) -> list[dict[str, Any]]:
+    """The arguments of a guidance function, clip by clip."""
+    total = len(args["input"])
+    whole = {name for name, value in args.items() if isinstance(value, Tensor) and value.shape[:1] == (total,)}
+    return [
+        {name: value[start : start + num_frames] if name in whole else value for name, value in args.items()}
+        for start in range(0, total, num_frames)
+    ]
 
 
 def reload_model(checkpoint: Checkpoint, dtype: torch.dtype, disable_dynamic: bool = False) -> Any:

@@ -40,8 +40,9 @@ DEFAULTS = {
         "sampler": "euler",
         "schedule": "karras",
         "denoise": 1.0,
+        "clips": 1,
     },
-    "SVD_TemporalVAEDecode": {"frames_at_once": 0},
+    "SVD_TemporalVAEDecode": {"frames_at_once": 0, "video_frames": 0},
 }
 
 
