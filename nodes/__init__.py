@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from .clip_encode import SVDCLIPImageEncode
+from .contact_sheet import SVDContactSheet
+from .fit_size import SVDFitSize
 from .host import ComfyExtension, io, offer_picture
 from .loader import SVDLoader
 from .lora import SVDLoRA
@@ -30,4 +32,6 @@ class SVDExtension(ComfyExtension):
             SVDVAEEncodeConditioning,
             SVDSampler,
             SVDTemporalVAEDecode,
+            SVDContactSheet,
+            SVDFitSize,
         ]

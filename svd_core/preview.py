@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor
+
+from .sheet import grid
 
 
 def contact_sheet(x0: Tensor, rgb_factors: Sequence[Sequence[float]], rgb_bias: Sequence[float] | None = None) -> Any:
@@ -23,8 +24,5 @@ def contact_sheet(x0: Tensor, rgb_factors: Sequence[Sequence[float]], rgb_bias: 
     if rgb_bias is not None:
         frames = frames + torch.tensor(rgb_bias, device=x0.device, dtype=torch.float32)
     levels = (frames / 2 + 0.5).nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
-    columns = math.ceil(math.sqrt(len(levels)))
-    rows = math.ceil(len(levels) / columns)
-    blank = levels.new_zeros(rows * columns - len(levels), *levels.shape[1:])
-    grid = rearrange(torch.cat([levels, blank]), "(r c) h w d -> (r h) (c w) d", r=rows)
-    return Image.fromarray(grid.contiguous().numpy())
+    sheet = grid(levels, math.ceil(math.sqrt(len(levels))))
+    return Image.fromarray(sheet.contiguous().numpy())

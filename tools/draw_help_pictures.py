@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageOps
 
 from svd_core.guidance import GUIDANCE_KINDS, guidance_scale
+from svd_core.image import size_like
 
 from .canvas import ACCENT, BACKGROUND, GREEN, LINE, PANEL, QUIET, RED, SOCKETS, TEXT, WARM, Canvas, Point
 from .comfyui import REPOSITORY
@@ -166,6 +167,39 @@ def lora() -> Canvas:
     return canvas
 
 
+def contact_sheet() -> Canvas:
+    """Clips of one picture with four seeds; one of them is picked."""
+    canvas = Canvas(WIDTH, 330)
+    boat = Image.open(BOAT)
+    for index, shift in enumerate((-120, -40, 60, 130)):
+        x, y = 40 + 230 * (index % 2), 40 + 130 * (index // 2)
+        picked = index == 2
+        moved = boat.transform(boat.size, Image.Transform.AFFINE, (1, 0, shift, 0, 1, 0), Image.Resampling.BILINEAR)
+        canvas.picture(moved.crop((120, 40, 904, 481)), (x, y), (220, 124), ACCENT if picked else LINE)
+        canvas.box((x, y), (96, 24), "#16181d", None, 0)
+        canvas.text((x + 8, y + 12), f"{index + 1}: seed {42 + index}", 14, TEXT, "lm")
+    canvas.text((267, 310), "sheet", 19)
+    canvas.arrow((510, 232), (580, 232), ACCENT)
+    canvas.text((545, 206), "pick 3", 17, ACCENT)
+    moved = boat.transform(boat.size, Image.Transform.AFFINE, (1, 0, 60, 0, 1, 0), Image.Resampling.BILINEAR)
+    canvas.picture(moved.crop((120, 40, 904, 481)), (600, 150), (240, 135), ACCENT)
+    canvas.text((720, 310), "picked", 19, ACCENT)
+    return canvas
+
+
+def fit_size() -> Canvas:
+    """Pictures of four shapes, and the size of the video for each."""
+    canvas = Canvas(WIDTH, 250)
+    area, multiple = 1024 * 576, 64
+    for column, (width, height) in enumerate(((1920, 1080), (1200, 800), (1000, 1000), (1080, 1920))):
+        w, h = size_like(width, height, area, multiple)
+        middle, scale = 125 + 210 * column, 0.16
+        canvas.box((middle - w * scale / 2, 105 - h * scale / 2), (w * scale, h * scale), PANEL, ACCENT, 2)
+        canvas.text((middle, 105), f"{w}x{h}", 17, ACCENT)
+        canvas.text((middle, 222), f"image {width}x{height}", 17, QUIET)
+    return canvas
+
+
 PICTURES = {
     "SVD_Loader": loader,
     "SVD_CLIPImageEncode": clip_encode,
@@ -173,6 +207,8 @@ PICTURES = {
     "SVD_Sampler": sampler,
     "SVD_TemporalVAEDecode": decode,
     "SVD_LoRA": lora,
+    "SVD_ContactSheet": contact_sheet,
+    "SVD_FitSize": fit_size,
 }
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import SMALL
-from graphs import Graph, Node, Source, relative_error, run_and_load
+from graphs import Graph, Node, Source, relative_error, run_and_load, succeeded
 from PIL import Image
 from test_wrong_input import assert_one_sentence, failure
 
@@ -212,3 +212,56 @@ def test_latents_that_are_no_whole_clips_are_refused(
     _, sentence = failure(client, graph.prompt)
     assert "clips" in sentence
     assert_one_sentence(sentence)
+
+
+def sheet_of(graph: Graph, model: Node, latent: Node, **settings: Any) -> Node:
+    frames = graph.add("SVD_TemporalVAEDecode", vae=model[2], samples=latent[0], frames_at_once=0)
+    usual = {"pick": 2, "layout": "moving", "width": 120}
+    return graph.add("SVD_ContactSheet", images=frames[0], samples=latent[0], **{**usual, **settings})
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape"), [("moving", (FRAMES, 120, 120, 3)), ("first middle last", (1, 120, 120, 3))]
+)
+def test_contact_sheet_shows_the_clips_and_hands_on_the_picked_one(
+    client: Client, host: Host, run: Run, names: tuple[str, str], layout: str, shape: tuple[int, ...]
+) -> None:
+    graph = Graph()
+    model = loaded_model(graph)
+    latent = sampled(graph, model, conditioned(graph, model, names[:1]), clips=3)
+    sheet = sheet_of(graph, model, latent, layout=layout)
+    graph.add("TestSaveTensors", name="sheet", image=sheet[0])
+    shown = run_and_load(client, host.output, graph.prompt)["image"]
+    assert shown.shape == shape
+    del graph.prompt[str(len(graph.prompt))]
+    graph.add("TestSaveTensors", name="picked", image=sheet[1])
+    picked = run_and_load(client, host.output, graph.prompt)["image"]
+    assert relative_error(picked, run(names[:1], SEED + 1)["image"]) <= ROUNDING
+
+
+def test_contact_sheet_refuses_a_number_that_is_not_on_it(client: Client, names: tuple[str, str]) -> None:
+    graph = Graph()
+    model = loaded_model(graph)
+    sheet = sheet_of(graph, model, sampled(graph, model, conditioned(graph, model, names)), pick=3)
+    graph.add("TestSaveTensors", name="never", image=sheet[0])
+    node, sentence = failure(client, graph.prompt)
+    assert node == "SVD_ContactSheet" and "2 clips" in sentence
+    assert_one_sentence(sentence)
+
+
+@pytest.mark.parametrize(("of_the_demo", "width", "height"), [(False, 576, 1024), (True, 64, 128)])
+def test_fit_size_proposes_a_size_and_tells_why(
+    client: Client, host: Host, names: tuple[str, str], of_the_demo: bool, width: int, height: int
+) -> None:
+    graph = Graph()
+    picture = graph.add("LoadImage", image=names[0])
+    tall = graph.add("ImageScale", image=picture[0], upscale_method="area", width=90, height=160, crop="disabled")
+    size = graph.add("SVD_FitSize", image=tall[0])
+    if of_the_demo:
+        model = graph.add("SVD_Loader", checkpoint="svd_demo (bundled)", weight_dtype="auto")
+        graph.prompt[size.id]["inputs"]["model"] = model[0]
+    shown = [graph.add("PreviewAny", source=size[output]) for output in (0, 1)]
+    done = succeeded(client.run(graph.prompt))
+    assert [done.outputs[node.id]["text"][0] for node in shown] == [str(width), str(height)]
+    assert any(event.type == "binary" for event in done.events)  # the line below the node
+    assert f"90x160 (0.56 : 1) becomes {width}x{height}" in host.log_text()

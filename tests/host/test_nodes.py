@@ -17,6 +17,8 @@ NODES = {
     "SVD_VAEEncodeConditioning": ("VAE Encode Conditioning", ["CONDITIONING", "CONDITIONING", "LATENT", "FLOAT"]),
     "SVD_Sampler": ("SVD Sampler", ["LATENT"]),
     "SVD_TemporalVAEDecode": ("Temporal VAE Decode", ["IMAGE"]),
+    "SVD_ContactSheet": ("SVD Contact Sheet", ["IMAGE", "IMAGE"]),
+    "SVD_FitSize": ("SVD Fit Size", ["INT", "INT"]),
 }
 DEFAULTS = {
     "SVD_Loader": {},
@@ -43,6 +45,8 @@ DEFAULTS = {
         "clips": 1,
     },
     "SVD_TemporalVAEDecode": {"frames_at_once": 0, "video_frames": 0},
+    "SVD_ContactSheet": {"pick": 1, "layout": "moving", "width": 1536},
+    "SVD_FitSize": {},
 }
 
 
