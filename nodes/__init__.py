@@ -17,12 +17,13 @@ from .sampler import SVDSampler
 from .temporal_decode import SVDTemporalVAEDecode
 from .vae_conditioning import SVDVAEEncodeConditioning
 
-EXAMPLE_PICTURE = Path(__file__).parent.parent / "example_workflows" / "svd_demo_comet.png"
+EXAMPLES = Path(__file__).parent.parent / "example_workflows"
 
 
 class SVDExtension(ComfyExtension):
     async def on_load(self) -> None:
-        offer_picture(EXAMPLE_PICTURE)
+        for picture in EXAMPLES.glob("*.png"):
+            offer_picture(picture)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
