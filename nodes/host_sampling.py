@@ -10,17 +10,16 @@ from typing import Any
 import comfy.sample
 import comfy.samplers
 import comfy.utils
-import latent_preview
 import torch
 from torch import Tensor
 
 from ..svd_core import guidance, noise
 from ..svd_core.errors import needing
-from ..svd_core.preview import contact_sheet
 from ..svd_core.samplers import SAMPLERS, StepInfo
 from .clips import ClipRun
-from .host import ProgressBar, model_management
+from .host import model_management
 from .host_memory import MEMORY, host_memory
+from .host_preview import Preview
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +97,7 @@ def sample_clips(
     if "sampler_cfg_function" in model.model_options:
         logger.warning("SVD Sampler uses its own guidance; the guidance node before it has no effect.")
     steps = len(sigmas) - 1
-    preview = _Preview(model, len(runs) * steps)
+    preview = Preview(model, len(runs) * steps)
     sampled = []
     for index, run in enumerate(runs):
         if len(runs) > 1:
@@ -127,22 +126,3 @@ def _sample_clip(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=run.seed,
     )
-
-
-class _Preview:
-    """Progress with a picture of all frames, or with the host's own preview where the user has chosen one."""
-
-    def __init__(self, model: Any, total: int) -> None:
-        self.bar, self.total = ProgressBar(total), total
-        self.latent_format = model.model.latent_format
-        self.chosen = latent_preview.get_previewer(model.load_device, self.latent_format)
-
-    def show(self, step: int, x0: Tensor, x: Tensor, total_steps: int, done: int = 0) -> None:
-        """The host's callback. done: steps of the clips before."""
-        self.bar.update_absolute(done + step + 1, self.total, self._picture(x0))
-
-    def _picture(self, x0: Tensor) -> Any:
-        if self.chosen is not None:
-            return self.chosen.decode_latent_to_preview_image("JPEG", x0)
-        sheet = contact_sheet(x0, self.latent_format.latent_rgb_factors, self.latent_format.latent_rgb_factors_bias)
-        return "JPEG", sheet, latent_preview.MAX_PREVIEW_RESOLUTION

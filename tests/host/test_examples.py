@@ -15,7 +15,7 @@ from tools.client import JSON, Client, HostError, Prompt
 from tools.examples import DEMO, pages
 from tools.host import Host
 from tools.random_lora import random_factors, write_lora
-from tools.workflow import FOLDER, WORKFLOWS, load_api, load_ui, with_inputs
+from tools.workflow import FOLDER, WORKFLOWS, load_api, load_ui, to_api, update_ui, with_inputs
 
 PAGES = pages()
 LORA = "random_lora.safetensors"
@@ -56,6 +56,14 @@ def test_every_example_is_there() -> None:
 def test_files_are_what_the_tool_writes(object_info: JSON, name: str) -> None:
     assert load_ui(name) == PAGES[name].ui(name, object_info), "run python -m tools.examples"
     assert load_api(name) == PAGES[name].api(object_info)
+
+
+def test_page_shows_values_that_replace_a_link() -> None:
+    prompt = with_inputs(load_api("image_to_video_xt"), SVD_VAEEncodeConditioning={"width": 512})
+    ui = update_ui(load_ui("image_to_video_xt"), prompt)
+    assert to_api(ui) == prompt
+    linked = {link[0] for link in ui["links"]}
+    assert linked == {link for node in ui["nodes"] for output in node["outputs"] for link in output["links"]}
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -102,9 +110,10 @@ def test_example_runs(client: Client, lora: str, name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", [name for name in WORKFLOWS if not is_demo(load_api(name))])
-def test_unchanged_example_lacks_the_files_it_names_and_nothing_else(client: Client, name: str) -> None:
+def test_example_without_its_files_lacks_those_and_nothing_else(client: Client, name: str) -> None:
+    """Under another name, since other tests put a file of that name there."""
     with pytest.raises(HostError) as refused:
-        client.queue(load_api(name))
+        client.queue(with_inputs(load_api(name), SVD_Loader={"checkpoint": "absent.safetensors"}))
     errors = [error for node in refused.value.body["node_errors"].values() for error in node["errors"]]
     assert {error["type"] for error in errors} == {"value_not_in_list"}
     assert {error["extra_info"]["input_name"] for error in errors} <= {"checkpoint", "lora"}
