@@ -64,6 +64,6 @@ def tiny_decoder(device: Any) -> TinyVideoDecoder | None:
         # safe_load: of a .pth nothing but tensors is read, no code.
         tensors = comfy.utils.load_torch_file(folder_paths.get_full_path_or_raise("vae_approx", name), safe_load=True)
         return load_tiny_decoder(tensors).to(device)
-    except Exception as error:  # whatever stands in the file: a preview ends no run
+    except Exception as error:  # noqa: BLE001 - whatever stands in the file, a preview ends no run
         logger.warning("The preview does without models/vae_approx/%s: %s", name, error)
         return None

@@ -30,13 +30,13 @@ def clip_sheet(clips: Tensor, labels: Sequence[str], width: int, layout: str = "
     """
     if layout not in SHEET_LAYOUTS:
         raise SVDError(f"There is no layout named {layout!r}; choose one of {', '.join(SHEET_LAYOUTS)}.")
+    if layout == "first middle last":
+        cells = _reduced(clips[:, [0, clips.shape[1] // 2, -1]], max(2, width // 3))  # b 3 h w 3
+        _label(cells[:, :1], labels)
+        return grid(rearrange(cells, "b t h w d -> (b t) h w d"), 3)[None]
     columns = math.ceil(math.sqrt(len(clips)))
-    if layout == "first middle last":
-        columns = 3
-        clips = clips[:, [0, clips.shape[1] // 2, -1]]  # b 3 h w 3
-    cells = _labelled(_reduced(clips, max(2, width // columns)), labels)
-    if layout == "first middle last":
-        return grid(rearrange(cells, "b t h w d -> (b t) h w d"), columns)[None]
+    cells = _reduced(clips, max(2, width // columns))  # b t h w 3
+    _label(cells, labels)
     return torch.stack([grid(frames, columns) for frames in cells.unbind(1)])
 
 
@@ -48,7 +48,7 @@ def grid(cells: Tensor, columns: int) -> Tensor:
 
 
 def _reduced(clips: Tensor, width: int) -> Tensor:
-    """b t h w 3, at most `width` wide, sides even."""
+    """A copy of the clips, b t h w 3, at most `width` wide, sides even."""
     b, _, h, w, _ = clips.shape
     scale = min(1.0, width / w)
     size = tuple(max(2, 2 * math.floor(scale * side / 2 + 1e-6)) for side in (h, w))
@@ -57,14 +57,12 @@ def _reduced(clips: Tensor, width: int) -> Tensor:
     return rearrange(small, "(b t) d h w -> b t h w d", b=b)
 
 
-def _labelled(clips: Tensor, labels: Sequence[str]) -> Tensor:
-    """b t h w 3, with each label in the upper left corner of every frame."""
-    labelled = clips.clone()
+def _label(clips: Tensor, labels: Sequence[str]) -> None:
+    """Write each label into the upper left corner of every frame, in place. clips: b t h w 3."""
     height, width = clips.shape[2:4]
-    for clip, label in zip(labelled, labels, strict=True):
+    for clip, label in zip(clips, labels, strict=True):
         words = _written(label, min(MAX_LABEL, max(MIN_LABEL, round(LABEL_SHARE * height))))[:height, :width].to(clip)
         clip[:, : words.shape[0], : words.shape[1]] = words
-    return labelled
 
 
 def _written(words: str, size: int) -> Tensor:

@@ -40,6 +40,9 @@ def test_still_sheet_has_a_row_for_each_clip() -> None:
     sheet = clip_sheet(clips_of_levels(levels), ["1", "2"], 288, "first middle last")
     assert sheet.shape == (1, 128, 288, 3)
     assert middles(sheet[0], 2, 3) == [[0.1, 0.3, 0.5], [0.6, 0.8, 1.0]]
+    first, *others = sheet[0][:64].split(96, dim=1)  # the upper row, of which the first frame is labelled
+    assert first.std() > 0.01
+    assert all(other.std() < 1e-4 for other in others)
 
 
 def test_labels_tell_clips_apart_and_leave_the_input_alone() -> None:
