@@ -20,18 +20,16 @@ from torch import Tensor
 from ..svd_core.activations import UNetCall
 from ..svd_core.checkpoint import Checkpoint
 from ..svd_core.config import UNetConfig
-from ..svd_core.errors import SVDError
 from ..svd_core.layers import Layers
 from ..svd_core.sampling_memory import SamplingMemory
 from ..svd_core.split import Split
 from ..svd_core.storage import FP8
 from ..svd_core.unet import VideoUNet
 from .host import model_management
+from .host_clips import NUM_VIDEO_FRAMES, guide_clips_apart, shared_frames
 from .host_hooks import HostHooks
 from .host_memory import activation_bytes, memory_of
 from .host_weights import load_part, num_parameters
-
-NUM_VIDEO_FRAMES = "num_video_frames"  # the host's name for the frames of one clip
 
 
 class HostUNet(VideoUNet):
@@ -118,16 +116,9 @@ class SVDModel(comfy.model_base.SVD_img2vid):
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """Under the host's own samplers: where the conditioning holds several pictures, each has a clip of its own."""
-        embeds, frames = kwargs.get("cross_attn"), len(kwargs["noise"])
-        pictures = len(embeds) if isinstance(embeds, Tensor) else 1
-        if frames % pictures:
-            raise SVDError(
-                f"The conditioning holds {pictures} pictures and the latents {frames} frames, which makes no whole "
-                "clips; connect both to the same VAE Encode Conditioning."
-            )
-        num_frames = frames // pictures
-        if isinstance(embeds, Tensor):
-            kwargs["cross_attn"] = embeds.repeat_interleave(num_frames, dim=0)  # (b t) 1 d
+        num_frames = shared_frames(kwargs.get("cross_attn"), len(kwargs["noise"]))
+        if num_frames < len(kwargs["noise"]):
+            kwargs["cross_attn"] = kwargs["cross_attn"].repeat_interleave(num_frames, dim=0)  # (b t) 1 d
         return {**super().extra_conds(**kwargs), NUM_VIDEO_FRAMES: comfy.conds.CONDConstant(num_frames)}
 
     def memory_required(self, input_shape: Any, cond_shapes: Any = None) -> float:
@@ -212,40 +203,6 @@ def make_model(checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool 
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, "svd_clips", guide_clips_apart)
     patcher.cached_patcher_init = (reload_model, (checkpoint, dtype))
     return patcher
-
-
-def guide_clips_apart(
-    predict_noise: Any,
-    x: Tensor,
-    timestep: Tensor,
-    model_options: dict[str, Any] | None = None,
-    seed: int | None = None,
-) -> Tensor:
-    """Wraps the host's prediction, (b t) 4 h w: its guidance nodes ramp over all frames they are given."""
-    options = dict(model_options or {})
-    num_frames = _frames_of_a_clip(predict_noise.class_obj)
-    guide = options.get("sampler_cfg_function")
-    if guide is not None and num_frames and len(x) > num_frames:
-        options["sampler_cfg_function"] = lambda args: torch.cat([guide(own) for own in _clips_of(args, num_frames)])
-    return predict_noise(x, timestep, options, seed)
-
-
-def _frames_of_a_clip(guider: Any) -> int | None:
-    """As `extra_conds` has counted them."""
-    known = (
-        cond.get("model_conds", {}).get(NUM_VIDEO_FRAMES) for conds in guider.conds.values() for cond in conds or ()
-    )
-    return next((frames.cond for frames in known if frames is not None), None)
-
-
-def _clips_of(args: dict[str, Any], num_frames: int) -> list[dict[str, Any]]:
-    """The arguments of a guidance function, clip by clip."""
-    total = len(args["input"])
-    whole = {name for name, value in args.items() if isinstance(value, Tensor) and value.shape[:1] == (total,)}
-    return [
-        {name: value[start : start + num_frames] if name in whole else value for name, value in args.items()}
-        for start in range(0, total, num_frames)
-    ]
 
 
 def reload_model(checkpoint: Checkpoint, dtype: torch.dtype, disable_dynamic: bool = False) -> Any:
