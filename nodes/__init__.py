@@ -9,6 +9,8 @@ from pathlib import Path
 
 from .clip_encode import SVDCLIPImageEncode
 from .colour_match import SVDColourMatch
+from .contact_sheet import SVDContactSheet
+from .fit_size import SVDFitSize
 from .hold_frames import SVDHoldFrames
 from .host import ComfyExtension, io, offer_picture
 from .latent_correction import SVDLatentCorrection
@@ -20,13 +22,12 @@ from .vae_conditioning import SVDVAEEncodeConditioning
 from .video_encode import SVDVideoEncode
 
 EXAMPLES = Path(__file__).parent.parent / "example_workflows"
-EXAMPLE_PICTURES = ("svd_demo_comet.png", "svd_demo_comet_last.png")
 
 
 class SVDExtension(ComfyExtension):
     async def on_load(self) -> None:
-        for picture in EXAMPLE_PICTURES:
-            offer_picture(EXAMPLES / picture)
+        for picture in EXAMPLES.glob("*.png"):
+            offer_picture(picture)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
@@ -40,4 +41,6 @@ class SVDExtension(ComfyExtension):
             SVDHoldFrames,
             SVDLatentCorrection,
             SVDColourMatch,
+            SVDContactSheet,
+            SVDFitSize,
         ]

@@ -24,6 +24,7 @@ __all__ = [
     "lora_path",
     "model_management",
     "offer_picture",
+    "show_text",
 ]
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,14 @@ def offer_picture(picture: Path) -> None:
             beside.replace(target)
     except OSError as error:
         logger.warning("The example picture %s could not be put into the input folder: %s", picture.name, error)
+
+
+def show_text(node_id: str | None, text: str) -> None:
+    """Write a line below a node on the page that queued it."""
+    from server import PromptServer  # only there once the host runs as a server
+
+    if node_id is not None and getattr(PromptServer, "instance", None) is not None:
+        PromptServer.instance.send_progress_text(text, node_id)
 
 
 def _diffusers_folders() -> dict[str, Path]:

@@ -26,6 +26,7 @@ from ..svd_core.split import Split
 from ..svd_core.storage import FP8
 from ..svd_core.unet import VideoUNet
 from .host import model_management
+from .host_clips import NUM_VIDEO_FRAMES, guide_clips_apart, shared_frames
 from .host_hooks import HostHooks
 from .host_memory import activation_bytes, memory_of
 from .host_weights import load_part, num_parameters
@@ -113,6 +114,13 @@ class SVDModel(comfy.model_base.SVD_img2vid):
         )
         self.embedder = Timestep(256)
 
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """Under the host's own samplers: where the conditioning holds several pictures, each has a clip of its own."""
+        num_frames = shared_frames(kwargs.get("cross_attn"), len(kwargs["noise"]))
+        if num_frames < len(kwargs["noise"]):
+            kwargs["cross_attn"] = kwargs["cross_attn"].repeat_interleave(num_frames, dim=0)  # (b t) 1 d
+        return {**super().extra_conds(**kwargs), NUM_VIDEO_FRAMES: comfy.conds.CONDConstant(num_frames)}
+
     def memory_required(self, input_shape: Any, cond_shapes: Any = None) -> float:
         """Bytes of activations of one evaluation; both guidance branches count in input_shape, (b t) 4 h w."""
         return activation_bytes(self.diffusion_model.config, input_shape, self.get_dtype_inference())
@@ -121,7 +129,7 @@ class SVDModel(comfy.model_base.SVD_img2vid):
         self, cond_key: str, cond_value: Any, window: Any, x_in: Tensor, device: Any, retain_index_list: Any = ()
     ) -> Any:
         """A context window is a clip of its own length; the host adds a frame where it anchors the window."""
-        if cond_key != "num_video_frames":
+        if cond_key != NUM_VIDEO_FRAMES:
             return None
         anchor = getattr(window, "causal_anchor_index", None)
         anchored = anchor is not None and anchor >= 0
@@ -202,6 +210,7 @@ def make_model(checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool 
         model_management.archive_model_dtypes(model.diffusion_model)
     else:
         load_part(model.diffusion_model, checkpoint, "unet", dtype, patcher.is_dynamic())
+    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, "svd_clips", guide_clips_apart)
     patcher.cached_patcher_init = (reload_model, (checkpoint, dtype))
     return patcher
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import comfy.sample
 import comfy.samplers
 import comfy.utils
-import latent_preview
 import torch
 from torch import Tensor
 
 from ..svd_core import guidance, noise
 from ..svd_core.errors import needing
-from ..svd_core.preview import contact_sheet
 from ..svd_core.samplers import SAMPLERS, StepInfo
-from .host import ProgressBar, model_management
+from .clips import ClipRun
+from .host import model_management
 from .host_memory import MEMORY, host_memory
+from .host_preview import Preview
 
 logger = logging.getLogger(__name__)
 
@@ -85,50 +87,42 @@ def host_sampler(name: str, generator: torch.Generator) -> Any:
     return comfy.samplers.KSAMPLER(run)
 
 
-def sample_clip(
-    model: Any,
-    positive: Any,
-    negative: Any,
-    latent: dict[str, Any],
-    seed: int,
-    sampler: str,
-    sigmas: Tensor,
-    scale: Tensor,
-    memory: str,
-) -> Tensor:
-    """Sample one clip, and return it on the compute device, t 4 h w.
+def sample_clips(
+    model: Any, runs: Sequence[ClipRun], sampler: str, sigmas: Tensor, scale: Tensor, memory: str
+) -> list[Tensor]:
+    """Sample clips one after the other, under one progress bar; each on the compute device, t 4 h w.
 
-    latent["samples"]: t 4 h w, unscaled; scale: t; memory: one of MEMORY_CHOICES.
+    The latents of the runs: t 4 h w, unscaled; scale: t; memory: one of MEMORY_CHOICES.
     """
-    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
-    initial = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
-    guider = PerFrameGuider(model)
-    guider.set_conds(positive, negative)
-    guider.set_scale(scale)
-    guider.set_memory(memory)
     if "sampler_cfg_function" in model.model_options:
         logger.warning("SVD Sampler uses its own guidance; the guidance node before it has no effect.")
+    steps = len(sigmas) - 1
+    preview = Preview(model, len(runs) * steps)
+    sampled = []
+    for index, run in enumerate(runs):
+        if len(runs) > 1:
+            logger.info("SVD Sampler: clip %d of %d, seed %d", index + 1, len(runs), run.seed)
+        callback = partial(preview.show, done=index * steps)
+        sampled.append(_sample_clip(model, run, sampler, sigmas, scale, memory, callback))
+    return sampled
+
+
+def _sample_clip(
+    model: Any, run: ClipRun, sampler: str, sigmas: Tensor, scale: Tensor, memory: str, callback: Any
+) -> Tensor:
+    samples = comfy.sample.fix_empty_latent_channels(model, run.latent["samples"])
+    initial = comfy.sample.prepare_noise(samples, run.seed, run.latent.get("batch_index"))
+    guider = PerFrameGuider(model)
+    guider.set_conds(run.positive, run.negative)
+    guider.set_scale(scale)
+    guider.set_memory(memory)
     return guider.sample(
         initial,
         samples,
-        host_sampler(sampler, noise.step_generator(seed)),
+        host_sampler(sampler, noise.step_generator(run.seed)),
         sigmas,
-        denoise_mask=latent.get("noise_mask"),
-        callback=_preview_callback(model, len(sigmas) - 1),
+        denoise_mask=run.latent.get("noise_mask"),
+        callback=callback,
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
+        seed=run.seed,
     )
-
-
-def _preview_callback(model: Any, steps: int) -> Any:
-    """Progress with a picture of all frames, or with the host's own preview where the user has chosen one."""
-    previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
-    if previewer is not None:
-        return latent_preview.prepare_callback(model, steps)
-    bar, latents = ProgressBar(steps), model.model.latent_format
-
-    def callback(step: int, x0: Tensor, x: Tensor, total_steps: int) -> None:
-        sheet = contact_sheet(x0, latents.latent_rgb_factors, latents.latent_rgb_factors_bias)
-        bar.update_absolute(step + 1, total_steps, ("JPEG", sheet, latent_preview.MAX_PREVIEW_RESOLUTION))
-
-    return callback

@@ -21,6 +21,7 @@ WEIGHT_DTYPES = {
 }
 NO_FILE = "none"
 RELEASE = "svd_release"  # attachment of the MODEL
+PIXEL_MULTIPLE = "svd_pixel_multiple"
 
 
 class SVDLoader(io.ComfyNode):
@@ -89,4 +90,5 @@ class SVDLoader(io.ComfyNode):
         if dtype == FP8:  # of the UNet alone: the others are small, and their rounding would show more
             dtype = None
         model.set_attachments(RELEASE, opened.release)
+        model.set_attachments(PIXEL_MULTIPLE, opened.config.pixel_multiple)
         return io.NodeOutput(model, SVDClipVision(opened, dtype), SVDVAE(opened, dtype))

@@ -14,12 +14,15 @@ from ..svd_core.guidance import GUIDANCE_KINDS, guidance_scale
 from ..svd_core.releases import advise
 from ..svd_core.samplers import SAMPLERS
 from ..svd_core.sampling_plan import MEMORY_CHOICES
+from .clips import clip_length, clips_apart, count_pictures, joined
 from .host import ALIASES, CATEGORY, io
 from .host_model import is_video_model, num_positions
-from .host_sampling import sample_clip
+from .host_sampling import sample_clips
 from .loader import RELEASE
 
 logger = logging.getLogger(__name__)
+
+MAX_CLIPS = 64
 
 
 class SVDSampler(io.ComfyNode):
@@ -47,7 +50,7 @@ class SVDSampler(io.ComfyNode):
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
                     tooltip="Seed of the noise the clip grows from. Another seed, another motion; the same seed gives "
-                    "the same clip on every device.",
+                    "the same clip on every device. Of several clips, each further one has the next seed.",
                 ),
                 io.Int.Input(
                     "steps",
@@ -121,8 +124,22 @@ class SVDSampler(io.ComfyNode):
                     tooltip="Which noise levels a denoise below 1 takes: last steps those of a longer schedule, as "
                     "KSampler does; all steps spreads them over the last part of the schedule, as DiffSynth does.",
                 ),
+                io.Int.Input(
+                    "clips",
+                    default=1,
+                    min=1,
+                    max=MAX_CLIPS,
+                    optional=True,
+                    tooltip="Clips to make of each picture, one after the other: the first with seed, the next with "
+                    "seed + 1, and so on. SVD Contact Sheet shows them side by side to choose from.",
+                ),
             ],
-            outputs=[io.Latent.Output(tooltip="The clip's latents, one for each frame, for Temporal VAE Decode.")],
+            outputs=[
+                io.Latent.Output(
+                    tooltip="The clip's latents, one for each frame, for Temporal VAE Decode; several clips stand "
+                    "one after the other."
+                )
+            ],
         )
 
     @classmethod
@@ -142,24 +159,27 @@ class SVDSampler(io.ComfyNode):
         denoise: float,
         memory: str = "automatic",
         denoise_steps: str = "last steps",
+        clips: int = 1,
     ) -> io.NodeOutput:
         samples = latent_image["samples"]
         check_model(model)
         check_latents(samples)
-        check_num_frames(len(samples))
-        check_positions(len(samples), num_positions(model))
+        num_frames = clip_length(latent_image, count_pictures(positive) if positive else 1)
+        check_num_frames(num_frames)
+        check_positions(num_frames, num_positions(model))
         for name, cond in (("positive", positive), ("negative", negative)):
             check_conditioning(name, cond)
-        warn(model, samples, positive)
+        warn(model, samples[:num_frames], positive)
 
         levels = model.get_model_object("model_sampling")
         lowest, highest = float(levels.sigma_min), float(levels.sigma_max)
         sigmas = schedules.sigmas(schedule, steps, denoise, lowest, highest, denoise_steps)
         if denoise < 1:
             logger.info("SVD Sampler starts from the clip with noise of sigma %.3g (of %.3g).", sigmas[0], highest)
-        scale = guidance_scale(guidance, min_cfg, max_cfg, len(samples))
-        clip = sample_clip(model, positive, negative, latent_image, seed, sampler, sigmas, scale, memory)
-        return io.NodeOutput({**latent_image, "samples": clip})
+        scale = guidance_scale(guidance, min_cfg, max_cfg, num_frames)
+        runs = clips_apart(positive, negative, latent_image, num_frames, clips, seed)
+        sampled = sample_clips(model, runs, sampler, sigmas, scale, memory)
+        return io.NodeOutput(joined(latent_image, sampled, [run.seed for run in runs]))
 
 
 def check_model(model: Any) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
+
 from ..svd_core.checks import check_latents
+from .clips import clip_length
 from .host import ALIASES, CATEGORY, io
 from .host_vae import SVDVAE
 from .vae_conditioning import check_vae
@@ -24,7 +27,7 @@ class SVDTemporalVAEDecode(io.ComfyNode):
             search_aliases=[*ALIASES, "vae decode", "video decode"],
             inputs=[
                 io.Vae.Input("vae", tooltip="From SVD Loader."),
-                io.Latent.Input("samples", tooltip="The clip from SVD Sampler."),
+                io.Latent.Input("samples", tooltip="The clip from SVD Sampler, or several."),
                 io.Int.Input(
                     "frames_at_once",
                     default=0,
@@ -33,16 +36,29 @@ class SVDTemporalVAEDecode(io.ComfyNode):
                     tooltip="Frames held in memory at once; 0 chooses by what is free. Fewer need less memory and a "
                     "little more time. The picture is the same at every setting.",
                 ),
+                io.Int.Input(
+                    "video_frames",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Frames of each clip, where there are several; 0 is what the latents say, and loaded ones "
+                    "say nothing: they are one clip. Clips are decoded apart, so that they do not mix.",
+                ),
             ],
-            outputs=[io.Image.Output(tooltip="The frames, for Create Video.")],
+            outputs=[
+                io.Image.Output(tooltip="The frames, for Create Video; of several clips, one clip after the other.")
+            ],
         )
 
     @classmethod
-    def execute(cls, vae: Any, samples: dict[str, Any], frames_at_once: int) -> io.NodeOutput:
+    def execute(cls, vae: Any, samples: dict[str, Any], frames_at_once: int, video_frames: int = 0) -> io.NodeOutput:
         check_vae(vae)
         latents = samples["samples"]
         check_latents(latents)
+        clips = latents.split(clip_length(samples, num_frames=video_frames))
         if isinstance(vae, SVDVAE):
-            return io.NodeOutput(vae.decode_clip(latents, frames_at_once))
+            return io.NodeOutput(torch.cat([vae.decode_clip(clip, frames_at_once) for clip in clips]))
         logger.info("Temporal VAE Decode: this VAE is not from SVD Loader, so ComfyUI decides how the clip is split.")
-        return io.NodeOutput(vae.decode(latents))
+        return io.NodeOutput(torch.cat([vae.decode(clip) for clip in clips]))

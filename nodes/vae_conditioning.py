@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import torch
@@ -12,9 +11,9 @@ from ..svd_core import conditioning, noise
 from ..svd_core import image as pictures
 from ..svd_core.conditioning import MicroConditioning
 from ..svd_core.errors import SVDError
+from ..svd_core.noise import seed_of_clip
+from .clips import NUM_FRAMES
 from .host import ALIASES, CATEGORY, io
-
-logger = logging.getLogger(__name__)
 
 RELEASED_PIXEL_MULTIPLE = 64
 
@@ -30,7 +29,9 @@ class SVDVAEEncodeConditioning(io.ComfyNode):
             search_aliases=[*ALIASES, "svd conditioning", "vae encode"],
             inputs=[
                 io.Vae.Input("vae", tooltip="From SVD Loader."),
-                io.Image.Input("image", tooltip="The picture to animate. Of several, the first is used."),
+                io.Image.Input(
+                    "image", tooltip="The picture to animate. Several in a batch make one clip each, in order."
+                ),
                 io.ClipVisionOutput.Input("clip_vision_output", tooltip="From CLIP Image Encode, of the same picture."),
                 io.Int.Input(
                     "width",
@@ -95,13 +96,16 @@ class SVDVAEEncodeConditioning(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Seed of the augmentation noise. The sampler has its own seed for the motion.",
+                    tooltip="Seed of the augmentation noise; of several pictures, the next has seed + 1, and so on. "
+                    "The sampler has its own seed for the motion.",
                 ),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="The picture, for the sampler."),
                 io.Conditioning.Output(display_name="negative", tooltip="The same without the picture, for guidance."),
-                io.Latent.Output(display_name="latent", tooltip="An empty clip of this size and length."),
+                io.Latent.Output(
+                    display_name="latent", tooltip="An empty clip of this size and length for each picture."
+                ),
                 io.Float.Output(display_name="fps", tooltip="Frames per second, for Create Video."),
             ],
         )
@@ -123,17 +127,19 @@ class SVDVAEEncodeConditioning(io.ComfyNode):
     ) -> io.NodeOutput:
         check_vae(vae)
         micro = MicroConditioning(fps, motion_bucket_id, augmentation_level)
-        pixels = first_picture(pictures.to_image_tensor(image))
+        pixels, embeds = pictures.to_image_tensor(image), clip_vision_output["image_embeds"]  # b 3 h w, b d
+        check_same_pictures(len(pixels), len(embeds))
         multiple = getattr(vae, "pixel_multiple", RELEASED_PIXEL_MULTIPLE)
         width, height = pictures.fit_size(width, height, multiple)
 
-        latent = encode_picture(vae, pictures.fit(pixels, width, height, fit), micro, seed)  # 1 4 h w
-        embeds = clip_vision_output["image_embeds"][:1, None]  # 1 1 d
+        fitted = pictures.fit(pixels, width, height, fit).split(1)
+        latents = [encode_picture(vae, each, micro, seed_of_clip(seed, index)) for index, each in enumerate(fitted)]
+        latent, embeds = torch.cat(latents), embeds[:, None]  # b 4 h w, b 1 d
         known = {"motion_bucket_id": motion_bucket_id, "fps": fps, "augmentation_level": augmentation_level}
         positive = [[embeds, {**known, "concat_latent_image": latent}]]
         negative = [[torch.zeros_like(embeds), {**known, "concat_latent_image": torch.zeros_like(latent)}]]
-        empty = torch.zeros(video_frames, *latent.shape[1:])
-        return io.NodeOutput(positive, negative, {"samples": empty}, float(fps))
+        empty = torch.zeros(len(latent) * video_frames, *latent.shape[1:])  # (b t) 4 h w
+        return io.NodeOutput(positive, negative, {"samples": empty, NUM_FRAMES: video_frames}, float(fps))
 
 
 def check_vae(vae: Any) -> None:
@@ -143,11 +149,13 @@ def check_vae(vae: Any) -> None:
         raise SVDError("The VAE connected here belongs to another model family; use the VAE of SVD Loader.")
 
 
-def first_picture(pixels: Tensor) -> Tensor:
-    """pixels: b 3 h w. Returns 1 3 h w."""
-    if len(pixels) > 1:
-        logger.warning("VAE Encode Conditioning got %d pictures and animates the first.", len(pixels))
-    return pixels[:1]
+def check_same_pictures(pictures: int, embeds: int) -> None:
+    """Raises SVDError where one of the two encoders saw other pictures."""
+    if pictures != embeds:
+        raise SVDError(
+            f"VAE Encode Conditioning got {pictures} pictures and CLIP Image Encode {embeds}; "
+            "connect the same image to both."
+        )
 
 
 def encode_picture(vae: Any, pixels: Tensor, micro: MicroConditioning, seed: int) -> Tensor:

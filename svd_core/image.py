@@ -98,6 +98,21 @@ def fit_size(width: int, height: int, multiple: int) -> tuple[int, int]:
     return fitted[0], fitted[1]
 
 
+def size_like(width: int, height: int, area: int, multiple: int) -> tuple[int, int]:
+    """The size nearest to √(area · w / h) x √(area · h / w), the picture's shape at `area` pixels, in multiples.
+
+    Nearest as a ratio, so that no direction is favoured. Raises SVDError for a size below 1.
+    """
+    if width < 1 or height < 1:
+        raise SVDError(f"The size {width}x{height} is not one of a picture; connect a picture.")
+
+    def nearest(exact: float) -> int:
+        below = max(1, math.floor(exact / multiple)) * multiple
+        return min(below, below + multiple, key=lambda side: abs(math.log(side / exact)))
+
+    return nearest(math.sqrt(area * width / height)), nearest(math.sqrt(area * height / width))
+
+
 def _as_pixels(picture: Any) -> Tensor:
     """Any picture as a tensor, its values untouched."""
     if hasattr(picture, "convert"):

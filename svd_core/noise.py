@@ -34,6 +34,12 @@ def seeded_noise(shape: Sequence[int], seed: int, stream: Stream = Stream.LATENT
     return torch.randn(tuple(shape), generator=stream_generator(seed, stream), dtype=torch.float32)
 
 
+def seed_of_clip(seed: int, index: int) -> int:
+    """The seed of the clip at `index` of several made in one run: `seed` + index, starting again after the largest."""
+    following = seed + index
+    return following if following <= MAX_SEED else following - MAX_SEED - 1
+
+
 def step_generator(seed: int) -> torch.Generator:
     """The generator of the noise that stochastic samplers add at every step."""
     return stream_generator(seed, Stream.STEP)

@@ -6,7 +6,7 @@ The nodes drive the same stage functions through their host instead of this clas
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +170,7 @@ class SVDPipeline:
         """
         pixels = image.to_image_tensor(picture)
         if len(pixels) != 1:
-            raise SVDError(f"The pipeline animates one picture and got {len(pixels)}; call it once for each.")
+            raise SVDError(f"The pipeline animates one picture and got {len(pixels)}; use its animate_all for several.")
         seed = seed if generator is None else noise.drawn_seed(generator)
         made_for = self.release or UNKNOWN
         num_frames = made_for.num_frames if num_frames is None else num_frames
@@ -228,6 +228,16 @@ class SVDPipeline:
             return latents
         frames = self.decode(latents, frames_at_once)
         return _as_output(correction.match_colours(frames, fitted[0].movedim(0, -1), colour_match), output)
+
+    def animate_all(self, pictures: Iterable[Any], seed: int = 0, **settings: Any) -> list[Any]:
+        """A clip of each picture, in order: what calling the pipeline gives for it alone, with `seed` + its index.
+
+        pictures: of any sizes; the same one several times gives clips to choose from. settings: those of a call.
+        Raises SVDError for input that cannot be animated.
+        """
+        return [
+            self(picture, seed=noise.seed_of_clip(seed, index), **settings) for index, picture in enumerate(pictures)
+        ]
 
     def load_lora(self, path: str | Path, strength: float = 1.0) -> LoRA:
         """Merge a LoRA into the UNet's weights; several add up.

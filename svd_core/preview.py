@@ -7,24 +7,51 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from einops import rearrange
+import torch.nn.functional as F
 from torch import Tensor
 
+from .sheet import grid
+from .tiny_decoder import TinyVideoDecoder
 
-def contact_sheet(x0: Tensor, rgb_factors: Sequence[Sequence[float]], rgb_bias: Sequence[float] | None = None) -> Any:
-    """A PIL image: a grid of the frames, row by row, one pixel for each latent cell.
+OVERSAMPLING = 2.0  # pixels decoded for each that is shown, in each direction
 
-    x0: t c h w, in diffusion space. rgb_factors: c 3 and rgb_bias: 3, a linear guess of the colours in [-1, 1].
-    """
+
+def contact_sheet(frames: Tensor) -> Any:
+    """A PIL image: a grid of the frames, row by row. frames: t h w 3 in [0, 1]; what is not finite is shown as well."""
     from PIL import Image
 
+    levels = frames.nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
+    return Image.fromarray(grid(levels, columns(len(levels))).contiguous().numpy())
+
+
+def columns(frames: int) -> int:
+    """Of a grid about as high as wide, in frames."""
+    return math.ceil(math.sqrt(frames))
+
+
+def latent_colours(
+    x0: Tensor, rgb_factors: Sequence[Sequence[float]], rgb_bias: Sequence[float] | None = None
+) -> Tensor:
+    """A linear guess of the colours, one pixel for each latent cell.
+
+    x0: t c h w, in diffusion space. rgb_factors: c 3 and rgb_bias: 3, for colours in [-1, 1]. Returns t h w 3, within
+    [0, 1] where the guess is a colour.
+    """
     factors = torch.tensor(rgb_factors, device=x0.device, dtype=torch.float32)  # c 3
     frames = torch.einsum("tchw,cd->thwd", x0.float(), factors)
     if rgb_bias is not None:
         frames = frames + torch.tensor(rgb_bias, device=x0.device, dtype=torch.float32)
-    levels = (frames / 2 + 0.5).nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
-    columns = math.ceil(math.sqrt(len(levels)))
-    rows = math.ceil(len(levels) / columns)
-    blank = levels.new_zeros(rows * columns - len(levels), *levels.shape[1:])
-    grid = rearrange(torch.cat([levels, blank]), "(r c) h w d -> (r h) (c w) d", r=rows)
-    return Image.fromarray(grid.contiguous().numpy())
+    return frames / 2 + 0.5
+
+
+def tiny_decoded(decoder: TinyVideoDecoder, x0: Tensor, max_size: int) -> Tensor:
+    """What TAESDV makes of the latents, no larger than a grid of at most `max_size` pixels shows: t h w 3 in [0, 1].
+
+    x0: t 4 h w, in diffusion space. The latents are averaged over as many cells as would not be seen, which bounds the
+    time whatever the size of the clip.
+    """
+    weight = next(decoder.parameters())
+    pixels = 8 * columns(len(x0)) * max(x0.shape[-2:])
+    cells = max(1, math.floor(pixels / (OVERSAMPLING * max_size)))
+    pooled = F.avg_pool2d(x0.float(), cells, ceil_mode=True) if cells > 1 else x0
+    return decoder(pooled.to(weight.device, weight.dtype)).movedim(1, -1).float().clamp(0.0, 1.0)

@@ -31,11 +31,17 @@ class HostError(RuntimeError):
 
 @dataclass(frozen=True)
 class Event:
-    """One message of the websocket. `data` of a binary one (a preview picture) is `{"bytes": length}`."""
+    """One message of the websocket. A binary one has `{"bytes": length}` as `data`; a preview is one, see `picture`."""
 
     type: str
     data: JSON
+    raw: bytes = b""
     time: float = field(default_factory=time.monotonic)
+
+    @property
+    def picture(self) -> bytes | None:
+        """The file of a preview picture: it follows two numbers of four bytes, the kinds of message and picture."""
+        return self.raw[8:] if self.raw[:4] == b"\0\0\0\1" else None
 
 
 @dataclass
@@ -131,7 +137,7 @@ class Client:
 
 def _event(data: str | bytes) -> Event:
     if isinstance(data, bytes):
-        return Event("binary", {"bytes": len(data)})
+        return Event("binary", {"bytes": len(data)}, data)
     message = json.loads(data)
     return Event(message["type"], message.get("data") or {})
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 from svd_core.guidance import GUIDANCE_KINDS, guidance_scale
+from svd_core.image import size_like
 from svd_core.schedules import sigmas
 
 from .canvas import ACCENT, BACKGROUND, GREEN, LINE, PANEL, QUIET, RED, SOCKETS, TEXT, WARM, Canvas, Point
@@ -246,6 +247,41 @@ def film(canvas: Canvas, y: float, frames: Sequence[Image.Image], marked: Set[in
         canvas.picture(frame, (40 + STEP * index, y), (50, 50), ACCENT if index in marked else BACKGROUND)
 
 
+def contact_sheet() -> Canvas:
+    """Clips of one picture with four seeds; one of them is picked."""
+    canvas = Canvas(WIDTH, 420)
+    for index, shift in enumerate((-120, -40, 60, 130)):
+        x, y = 20 + 285 * (index % 2), 20 + 170 * (index // 2)
+        canvas.picture(moved_boat(shift), (x, y), (270, 152), ACCENT if index == 2 else LINE)
+        canvas.box((x, y), (136, 44), "#16181d", None, 0)
+        canvas.text((x + 10, y + 22), f"seed {42 + index}", SMALL, TEXT, "lm")
+    canvas.text((297, 386), "sheet", LETTERS)
+    canvas.arrow((590, 266), (640, 266), ACCENT, 5)
+    canvas.text((755, 130), "pick 3", LETTERS, ACCENT)
+    canvas.picture(moved_boat(60), (650, 205), (214, 120), ACCENT)
+    canvas.text((755, 386), "picked", LETTERS, ACCENT)
+    return canvas
+
+
+def moved_boat(shift: float) -> Image.Image:
+    boat = Image.open(BOAT)
+    moved = boat.transform(boat.size, Image.Transform.AFFINE, (1, 0, shift, 0, 1, 0), Image.Resampling.BILINEAR)
+    return moved.crop((120, 40, 904, 481))
+
+
+def fit_size() -> Canvas:
+    """Pictures of four shapes, and the size of the video for each."""
+    canvas = Canvas(WIDTH, 320)
+    area, multiple = 1024 * 576, 64
+    for column, (width, height) in enumerate(((1920, 1080), (1200, 800), (1000, 1000), (1080, 1920))):
+        w, h = size_like(width, height, area, multiple)
+        middle, scale = 115 + 217 * column, 0.2
+        canvas.box((middle - w * scale / 2, 130 - h * scale / 2), (w * scale, h * scale), PANEL, ACCENT, 2)
+        canvas.text((middle, 130), f"{w}x{h}", SMALL, ACCENT)
+        canvas.text((middle, 285), f"{width}x{height}", SMALL, QUIET)
+    return canvas
+
+
 PICTURES = {
     "SVD_Loader": loader,
     "SVD_CLIPImageEncode": clip_encode,
@@ -257,6 +293,8 @@ PICTURES = {
     "SVD_HoldFrames": hold_frames,
     "SVD_LatentCorrection": latent_correction,
     "SVD_ColourMatch": colour_match,
+    "SVD_ContactSheet": contact_sheet,
+    "SVD_FitSize": fit_size,
 }
 
 if __name__ == "__main__":

@@ -68,14 +68,26 @@ def to_api(ui: JSON) -> Prompt:
 
 
 def update_ui(ui: JSON, prompt: Prompt) -> JSON:
-    """A copy of the UI form whose widgets show the values of `prompt`."""
+    """A copy of the UI form whose widgets show the values of `prompt`; a link gives way to a value."""
     updated = copy.deepcopy(ui)
     for node in updated["nodes"]:
         inputs = prompt.get(str(node["id"]), {}).get("inputs", {})
         for position, name in enumerate(widget_names(node)):
             if name in inputs and not isinstance(inputs[name], list):
                 node["widgets_values"][position] = inputs[name]
+        for entry in node["inputs"]:
+            if entry["link"] is not None and not isinstance(inputs.get(entry["name"], []), list):
+                _cut(updated, entry)
     return updated
+
+
+def _cut(ui: JSON, entry: JSON) -> None:
+    """Take the link into an input out of the graph."""
+    cut = entry["link"]
+    entry["link"] = None
+    ui["links"] = [link for link in ui["links"] if link[0] != cut]
+    for output in (output for node in ui["nodes"] for output in node["outputs"]):
+        output["links"] = [link for link in output["links"] if link != cut]
 
 
 def _api_inputs(node: JSON, sources: dict[int, list[Any]]) -> JSON:

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
@@ -23,6 +23,7 @@ from svd_core.image import (
     clip_pixels,
     fit,
     fit_size,
+    size_like,
     to_image_tensor,
 )
 
@@ -337,3 +338,39 @@ def test_16_bit_pictures_are_prepared_in_fp32():
 def test_unknown_ways_to_fit_are_refused(function):
     with pytest.raises(SVDError, match="'zoom'"):
         function(torch.zeros(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("picture", "size"),
+    [
+        ((1024, 576), (1024, 576)),
+        ((576, 1024), (576, 1024)),
+        ((1920, 1080), (1024, 576)),
+        ((500, 500), (768, 768)),
+        ((1200, 800), (960, 640)),
+        ((4000, 3000), (896, 640)),
+        ((5000, 500), (2432, 256)),
+        ((10000, 10), (24256, 64)),
+    ],
+    ids=str,
+)
+def test_size_like_a_picture_at_the_trained_area(picture: tuple[int, int], size: tuple[int, int]) -> None:
+    assert size_like(*picture, 1024 * 576, 64) == size
+
+
+@given(st.integers(64, 8000), st.integers(64, 8000))
+def test_no_size_of_the_model_is_nearer_to_the_picture(width: int, height: int) -> None:
+    """Against every size there is, for pictures up to five times as long as wide."""
+    assume(0.2 <= width / height <= 5.0)
+
+    def error(w: int, h: int) -> float:
+        return math.log(w * height / (h * width)) ** 2 + math.log(w * h / (1024 * 576)) ** 2
+
+    sides = range(64, 2048, 64)
+    least = min(error(w, h) for w in sides for h in sides)
+    assert error(*size_like(width, height, 1024 * 576, 64)) == pytest.approx(least)
+
+
+def test_size_like_nothing_is_refused() -> None:
+    with pytest.raises(SVDError, match="0x5"):
+        size_like(0, 5, 1024 * 576, 64)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from svd_core.errors import SVDError
-from svd_core.noise import MAX_SEED, Stream, seeded_noise, step_generator
+from svd_core.noise import MAX_SEED, Stream, seed_of_clip, seeded_noise, step_generator
 
 SEEDS = (0, 1, 42, 2**32, 2**32 + 1, 2**63, MAX_SEED)
 
@@ -46,3 +46,8 @@ def test_noise_is_reproducible_and_leaves_the_global_generator_alone():
 def test_a_seed_of_more_than_64_bits_is_refused(seed: int):
     with pytest.raises(SVDError, match="64 bits"):
         seeded_noise((1,), seed)
+
+
+def test_seeds_of_several_clips_follow_each_other_and_start_again_at_the_end():
+    assert [seed_of_clip(5, index) for index in range(3)] == [5, 6, 7]
+    assert [seed_of_clip(MAX_SEED - 1, index) for index in range(4)] == [MAX_SEED - 1, MAX_SEED, 0, 1]

@@ -165,8 +165,15 @@ def test_settings_that_mean_nothing(pipe: SVDPipeline, change: dict, words: str)
 
 
 def test_several_pictures_at_once(pipe: SVDPipeline) -> None:
-    with pytest.raises(SVDError, match="one picture"):
+    with pytest.raises(SVDError, match="animate_all"):
         pipe(np.zeros((2, 16, 32, 3), np.uint8), **SETTINGS)
+
+
+def test_each_picture_of_several_gives_the_clip_it_gives_alone(pipe: SVDPipeline) -> None:
+    other = PICTURE.rotate(180).resize((50, 30))
+    together = pipe.animate_all([PICTURE, other], seed=5, **SETTINGS, output="tensor")
+    alone = [pipe(picture, seed=seed, **SETTINGS, output="tensor") for picture, seed in ((PICTURE, 5), (other, 6))]
+    assert all(torch.equal(one, the_other) for one, the_other in zip(together, alone, strict=True))
 
 
 def test_latents_of_another_family(pipe: SVDPipeline) -> None:

@@ -21,6 +21,8 @@ NODES = {
     "SVD_HoldFrames": ("SVD Hold Frames", ["LATENT"]),
     "SVD_LatentCorrection": ("SVD Latent Correction", ["LATENT"]),
     "SVD_ColourMatch": ("SVD Colour Match", ["IMAGE"]),
+    "SVD_ContactSheet": ("SVD Contact Sheet", ["IMAGE", "IMAGE"]),
+    "SVD_FitSize": ("SVD Fit Size", ["INT", "INT"]),
 }
 DEFAULTS = {
     "SVD_Loader": {},
@@ -45,12 +47,15 @@ DEFAULTS = {
         "schedule": "karras",
         "denoise": 1.0,
         "denoise_steps": "last steps",
+        "clips": 1,
     },
-    "SVD_TemporalVAEDecode": {"frames_at_once": 0},
+    "SVD_TemporalVAEDecode": {"frames_at_once": 0, "video_frames": 0},
     "SVD_VideoEncode": {"fit": "crop"},
     "SVD_HoldFrames": {"frame_ids": "0, -1", "fit": "crop"},
     "SVD_LatentCorrection": {"post_normalize": False, "contrast_enhance_scale": 1.0},
     "SVD_ColourMatch": {"strength": 1.0},
+    "SVD_ContactSheet": {"pick": 1, "layout": "moving", "width": 1536},
+    "SVD_FitSize": {},
 }
 
 

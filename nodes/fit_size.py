@@ -1,0 +1,57 @@
+"""SVD Fit Size: the size of a video in the shape of a picture."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from torch import Tensor
+
+from ..svd_core.image import size_like, to_image_tensor
+from ..svd_core.releases import UNKNOWN
+from .host import ALIASES, CATEGORY, io, show_text
+from .loader import PIXEL_MULTIPLE, RELEASE
+from .vae_conditioning import RELEASED_PIXEL_MULTIPLE
+
+logger = logging.getLogger(__name__)
+
+
+class SVDFitSize(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SVD_FitSize",
+            display_name="SVD Fit Size",
+            category=CATEGORY,
+            description="Proposes the size of the video: as near to the picture's shape as the model takes it, with as "
+            "many pixels as the model was trained on.",
+            search_aliases=[*ALIASES, "resolution", "aspect ratio", "size"],
+            inputs=[
+                io.Image.Input("image", tooltip="The picture to animate."),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="From SVD Loader, for the size it was trained at; 1024x576 where nothing is connected.",
+                ),
+            ],
+            outputs=[
+                io.Int.Output(display_name="width", tooltip="For VAE Encode Conditioning, in pixels."),
+                io.Int.Output(display_name="height", tooltip="For VAE Encode Conditioning, in pixels."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, model: Any = None) -> io.NodeOutput:
+        picture_height, picture_width = to_image_tensor(image[:1]).shape[-2:]
+        release = (model and model.get_attachment(RELEASE)) or UNKNOWN
+        multiple = (model and model.get_attachment(PIXEL_MULTIPLE)) or RELEASED_PIXEL_MULTIPLE
+        width, height = size_like(picture_width, picture_height, release.width * release.height, multiple)
+        text = (
+            f"{picture_width}x{picture_height} ({picture_width / picture_height:.2f} : 1) becomes "
+            f"{width}x{height} ({width / height:.2f} : 1): multiples of {multiple}, "
+            f"about {release.width}x{release.height} pixels as in training"
+        )
+        logger.info("SVD Fit Size: %s.", text)
+        show_text(cls.hidden.unique_id, text)
+        return io.NodeOutput(width, height)
