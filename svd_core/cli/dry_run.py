@@ -83,9 +83,10 @@ class _Stages:
         decode = self.vae, self.height, self.width, num_frames, self.dtype
         plan = plan_decode(*decode, left, room_to_spill(self.device), self.options.frames_at_once)
         encode = encode_bytes(self.vae, self.height, self.width)
+        times = "once" if self.encodes == 1 else f"{self.encodes} times"
         return [
             f"weights     {', '.join(f'{name} {_bytes(size)}' for name, size in weights.items())}, on {self.device}",
-            f"encode      {self.encodes} times, peak {_bytes(max(encode, clip_bytes(self.clip, self.dtype)))}",
+            f"encode      {times}, peak {_bytes(max(encode, clip_bytes(self.clip, self.dtype)))}",
             f"sampling    {sampling}",
             f"decode      {describe_decode(*decode, plan, left).removeprefix('decode: ')}",
         ]

@@ -206,7 +206,7 @@ def test_the_plan_tells_what_is_given(animate: Animate, desk: Path, capsys) -> N
     text = plan(animate, capsys, *VIDEO, *words, "--denoising-steps", "last steps")
     assert "25 steps from sigma 14.1" in text
     text = plan(animate, capsys, "--num-inference-steps", "25")
-    assert "25 steps from sigma 700" in text and "encode      1 times" in text and "held " not in text
+    assert "25 steps from sigma 700" in text and "encode      once" in text and "held " not in text
 
 
 def test_an_extension_is_planned_at_its_full_length(desk: Path, checkpoint: Path, extension: Path, capsys) -> None:
