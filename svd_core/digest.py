@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from .checkpoint import Checkpoint
@@ -23,8 +24,13 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def checkpoint_sha256(checkpoint: Checkpoint) -> str:
-    """Of the one file a checkpoint is, or of the list of the hashes of its files."""
-    files = {ref.file for entries in checkpoint.parts.values() for entry in entries.values() for ref in entry.sources}
-    digests = [file_sha256(file) for file in sorted(files)]
+def files_sha256(files: Sequence[Path]) -> str:
+    """Of the one file there is, or of the list of the hashes of several."""
+    digests = [file_sha256(file) for file in files]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode("ascii")).hexdigest()
+
+
+def checkpoint_sha256(checkpoint: Checkpoint) -> str:
+    """Of all files that a checkpoint is read from."""
+    files = {ref.file for entries in checkpoint.parts.values() for entry in entries.values() for ref in entry.sources}
+    return files_sha256(sorted(files))

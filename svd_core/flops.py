@@ -12,7 +12,7 @@ import re
 from .checkpoint.inventory import clip_shapes, unet_shapes, vae_shapes
 from .config import AutoencoderConfig, ClipVisionConfig, UNetConfig
 
-_CONSTANT = re.compile(r"(^|\.)(time_embed|label_emb|emb_layers|time_pos_embed|attn2)\.")
+_CONSTANT = re.compile(r"(^|\.)(time_embed|label_emb|emb_layers|time_pos_embed|attn2|time_positions\.table)\.")
 _NUMBERED = re.compile(r"(input|output)_blocks\.(\d+)\.")
 _UPSAMPLE = re.compile(r"output_blocks\.\d+\.\d\.conv\.weight")
 

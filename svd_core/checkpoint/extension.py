@@ -46,9 +46,8 @@ def extend(checkpoint: Checkpoint, path: str | Path) -> Checkpoint:
     Raises SVDError for a file that does not hold exactly the extension of this UNet.
     """
     header = read_header(path)
-    config = replace(checkpoint.unet, num_positions=_num_positions(header))
+    config = extended_config(checkpoint.unet, header, checkpoint.name)
     names = extension_names(config)
-    _check(header, checkpoint.name, names, unet_shapes(config))
     entries: Entries = {ours: stored(header.tensors[theirs]) for theirs, ours in names.items()}
     return replace(
         checkpoint,
@@ -57,6 +56,21 @@ def extend(checkpoint: Checkpoint, path: str | Path) -> Checkpoint:
         release=EXVIDEO,
         num_frames=config.num_positions,
     )
+
+
+def is_extension(header: Header) -> bool:
+    """Whether a file means to be one; `extended_config` says whether it is."""
+    return any(name.endswith(_TABLE) for name in header.tensors)
+
+
+def extended_config(config: UNetConfig, header: Header, checkpoint: str) -> UNetConfig:
+    """The UNet's configuration with the extension. checkpoint: its name, for errors.
+
+    Raises SVDError for a file that does not hold exactly the extension of this UNet.
+    """
+    config = replace(config, num_positions=_num_positions(header))
+    _check(header, checkpoint, extension_names(config), unet_shapes(config))
+    return config
 
 
 def extension_names(config: UNetConfig) -> dict[str, str]:

@@ -55,7 +55,7 @@ def _extension(refs: Refs) -> Kind | None:
     if any(name.startswith(("controlnet_", "control_model.", "input_hint_block.")) for name in refs):
         return Kind("a ControlNet")
     if "blocks.7.positional_conv.weight" in refs:
-        return Kind("an ExVideo patch")
+        return Kind("an ExVideo patch", "pick svd_xt.safetensors here and this file as its extension")
     return None
 
 

@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import Checkpoint, open_checkpoint
+from ..checkpoint import Checkpoint, extend, open_checkpoint
 from ..errors import SVDError, needing
+from ..given_frames import GivenFrames
 from ..pipeline import SVDPipeline
 from ..sampling_plan import check_memory_choice
 from ..video import Metadata, load_metadata, save_video
-from .clips import Clip, wanted_clips
+from .clips import Clip, check_places, wanted_clips
+from .given import GivenFiles, read_picture
 from .options import check_device, torch_dtype
-from .settings import Recorder, Settings, same_clip
+from .records import Recorder, same_clip
+from .settings import Settings
 
 NONE_MADE, SOME_FAILED = 2, 1
 
@@ -25,6 +28,8 @@ class Batch:
     options: argparse.Namespace
     checkpoint: Checkpoint
     settings: Settings
+    files: GivenFiles
+    given: GivenFrames
     clips: list[Clip]
     recorder: Recorder
     failures: dict[Clip, SVDError] = field(default_factory=dict)
@@ -34,12 +39,16 @@ class Batch:
         """Raises SVDError for what would stop every clip; nothing is computed yet."""
         seeds = range(options.seed, options.seed + options.seeds)
         clips = wanted_clips(options.pictures, seeds, options.out, options.format)
-        checkpoint = open_checkpoint(options.checkpoint, options.companion)
-        checkpoint.require("unet", "vae", "clip")
+        plain = open_checkpoint(options.checkpoint, options.companion)
+        plain.require("unet", "vae", "clip")
+        checkpoint = extend(plain, options.extension) if options.extension else plain
         settings = Settings.from_options(options, checkpoint)
+        files = GivenFiles.from_options(options, settings.num_frames)
+        check_places(clips, files.places())
         check_memory_choice(options.memory)
         check_device(options.device)
-        return cls(options, checkpoint, settings, clips, Recorder(settings, checkpoint, options))
+        given = files.load(settings)
+        return cls(options, checkpoint, settings, files, given, clips, Recorder(settings, plain, files, options))
 
     def run(self) -> int:
         todo = self.missing()
@@ -85,7 +94,7 @@ class Batch:
             from tqdm import tqdm
 
         pipe = self._pipeline()
-        for clip in tqdm(todo, desc="clips", disable=len(todo) < 2):
+        for clip in tqdm(todo, desc="clips", disable=None if len(todo) > 1 else True):
             try:
                 record = self.recorder.record(clip.picture, clip.seed)
                 frames = self._frames(pipe, clip)
@@ -104,6 +113,7 @@ class Batch:
             options.device,
             torch_dtype(options.dtype),
             torch_dtype(options.weight_dtype),
+            options.extension,
         )
         for lora in options.lora:
             pipe.load_lora(lora.path, lora.strength)
@@ -111,12 +121,13 @@ class Batch:
 
     def _frames(self, pipe: SVDPipeline, clip: Clip) -> Any:
         return pipe(
-            _read_picture(clip.picture),
+            read_picture(clip.picture),
             seed=clip.seed,
-            **self.settings.arguments(),
+            **{**self.settings.arguments(), **vars(self.given)},
             memory=self.options.memory,
             frames_at_once=self.options.frames_at_once,
             output="array",
+            progress=sys.stderr.isatty(),
         )
 
 
@@ -125,18 +136,6 @@ def _record_in(clip: Clip) -> Metadata:
         return load_metadata(clip.target)
     except SVDError:
         return {}
-
-
-def _read_picture(path: Path) -> Any:
-    with needing("Pillow", "Reading a picture"):
-        from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise SVDError(f"{path} cannot be read as a picture ({error}); replace it.") from error
 
 
 def _make_folder(path: Path) -> None:

@@ -38,7 +38,7 @@ def wanted_clips(paths: Sequence[Path], seeds: range, out: Path, format: str) ->
         clips = [
             Clip(picture, seed, _in_folder(out, picture, seed, seeds, format)) for picture in pictures for seed in seeds
         ]
-    _check_places(clips)
+    check_places(clips, (clip.picture for clip in clips))
     return clips
 
 
@@ -65,15 +65,19 @@ def _in_folder(folder: Path, picture: Path, seed: int, seeds: range, format: str
     return folder / name / "%04d.png" if format == "png" else folder / f"{name}.{format}"
 
 
-def _check_places(clips: Iterable[Clip]) -> None:
+def check_places(clips: Iterable[Clip], sources: Iterable[Path]) -> None:
+    """Raises SVDError where two clips would go to one place, or one over a file that clips are made from."""
     taken: dict[Path, Clip] = {}
-    pictures = {clip.picture.resolve() for clip in clips}
+    kept = {source.resolve() for source in sources}
     for clip in clips:
         place = clip.place.resolve()
         if place in taken:
             raise SVDError(
                 f"{taken[place].picture} and {clip.picture} would both become {clip.place.name}; rename one of them."
             )
-        if place in pictures:
-            raise SVDError(f"The clip {clip.place} would replace a picture; choose another --out or --format.")
+        if place in kept:
+            raise SVDError(
+                f"The clip {clip.place} would replace a picture or video it is made from; "
+                "choose another --out or --format."
+            )
         taken[place] = clip

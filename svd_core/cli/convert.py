@@ -11,6 +11,7 @@ diffusers. Without --dtype no bit of a weight changes.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from .options import DTYPE_NAMES, torch_dtype
@@ -28,7 +29,8 @@ def run(options: argparse.Namespace) -> int:
     from ..convert import convert_checkpoint
 
     dtype = torch_dtype(options.dtype)
+    shown = sys.stderr.isatty()
     print(
-        convert_checkpoint(options.source, options.target, dtype, options.companion, options.overwrite, progress=True)
+        convert_checkpoint(options.source, options.target, dtype, options.companion, options.overwrite, progress=shown)
     )
     return 0

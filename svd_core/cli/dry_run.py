@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -33,12 +33,14 @@ def describe(batch: Batch) -> list[str]:
     settings, checkpoint = batch.settings, batch.checkpoint
     stages = _Stages(batch)
     title = checkpoint.release.title if checkpoint.release else "a release that its name does not tell"
+    extension = f" with {batch.options.extension.name}" if batch.options.extension else ""
     lines = [
-        f"checkpoint  {checkpoint.name}: {title}, UNet in {dtype_name(checkpoint.dtype('unet'))}",
+        f"checkpoint  {checkpoint.name}{extension}: {title}, UNet in {dtype_name(checkpoint.dtype('unet'))}",
         f"clips       {len(batch.clips)}, of which {todo} are still to be made"
         + (f" and {len(batch.failures)} cannot be" if batch.failures else ""),
         f"size        {settings.width}x{settings.height}, {settings.num_frames} frames at {settings.fps:g} per second "
-        f"({settings.num_frames / settings.fps:.1f} s), {settings.num_inference_steps} steps",
+        f"({settings.num_frames / settings.fps:.1f} s), {stages.steps} steps from sigma {stages.sigmas[0]:.3g}",
+        *_given(batch),
         *stages.memory(),
         f"time        {stages.time()}",
     ]
@@ -46,11 +48,25 @@ def describe(batch: Batch) -> list[str]:
     return lines
 
 
+def _given(batch: Batch) -> Iterator[str]:
+    """What clips are made from beside their pictures."""
+    files, settings = batch.files, batch.settings
+    if files.input_video is not None and batch.given.starts_from_video:
+        yield f"starts from {files.input_video.name}, at a strength of {settings.denoising_strength:g}"
+    for held in files.held:
+        part = f", where {held.mask.name} is white" if held.mask else ""
+        yield f"held        frame {held.frame_id}, as {held.picture.name}{part}"
+
+
 class _Stages:
     """One clip, stage by stage."""
 
     def __init__(self, batch: Batch) -> None:
         self.settings, self.options, self.checkpoint = batch.settings, batch.options, batch.checkpoint
+        self.sigmas = self.settings.sigmas()
+        self.steps = len(self.sigmas) - 1
+        video = self.settings.num_frames if batch.given.starts_from_video else 0
+        self.encodes = 1 + video + len(batch.given.mask_frames)
         self.device = torch.device(self.options.device or best_device())
         self.dtype: torch.dtype = torch_dtype(self.options.dtype) or default_dtype(self.options.device)
         self.unet, self.vae, self.clip = self.checkpoint.unet, self.checkpoint.vae, self.checkpoint.clip
@@ -67,9 +83,10 @@ class _Stages:
         decode = self.vae, self.height, self.width, num_frames, self.dtype
         plan = plan_decode(*decode, left, room_to_spill(self.device), self.options.frames_at_once)
         encode = encode_bytes(self.vae, self.height, self.width)
+        times = "once" if self.encodes == 1 else f"{self.encodes} times"
         return [
             f"weights     {', '.join(f'{name} {_bytes(size)}' for name, size in weights.items())}, on {self.device}",
-            f"encode      peak {_bytes(max(encode, clip_bytes(self.clip, self.dtype)))}",
+            f"encode      {times}, peak {_bytes(max(encode, clip_bytes(self.clip, self.dtype)))}",
             f"sampling    {sampling}",
             f"decode      {describe_decode(*decode, plan, left).removeprefix('decode: ')}",
         ]
@@ -90,14 +107,15 @@ class _Stages:
         scale = guidance_scale(
             settings.guidance_kind, settings.min_cfg_scale, settings.max_cfg_scale, settings.num_frames
         )
-        evaluations = settings.num_inference_steps * EVALUATIONS.get(settings.sampler, 1) * (1 + needs_uncond(scale))
+        evaluations = self.steps * EVALUATIONS.get(settings.sampler, 1) * (1 + needs_uncond(scale))
         sampling = evaluations * flops.unet_flops(self.unet, *area, settings.num_frames)
         decode = flops.decode_flops(self.vae, *area, settings.num_frames)
-        encode = flops.encode_flops(self.vae, *area) + flops.clip_flops(self.clip)
+        encode = self.encodes * flops.encode_flops(self.vae, *area) + flops.clip_flops(self.clip)
         rate = matmul_rate(self.device, self.dtype)
         return (
-            f"about {_duration((sampling + decode + encode) / rate)} for each clip or longer: {_tera(sampling)} for "
-            f"sampling, {_tera(decode)} for decoding, at the {_tera(rate)} a second that a matrix product reaches here"
+            f"about {_duration((sampling + decode + encode) / rate)} for each clip or longer: "
+            f"{_tera(encode)} for encoding, {_tera(sampling)} for sampling, {_tera(decode)} for decoding, "
+            f"at the {_tera(rate)} a second that a matrix product reaches here"
         )
 
 

@@ -1,4 +1,4 @@
-"""Say what a checkpoint or a LoRA is, and what it lacks, from its header alone.
+"""Say what a checkpoint, a LoRA or an extension is, and what it lacks, from its header alone.
 
 Exit code 2, with the reason, for a file that cannot be used here.
 """
@@ -14,6 +14,7 @@ from .options import dtype_name
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint, Header
+    from ..releases import Release
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,11 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from ..checkpoint import open_checkpoint, read_header
+    from ..checkpoint.extension import is_extension
     from ..digest import checkpoint_sha256, file_sha256
 
     header = None if options.file.is_dir() else read_header(options.file)
     if header and _is_lora(header):
         lines, digest = _lora_lines(header), lambda: file_sha256(header.path)
+    elif header and is_extension(header):
+        lines, digest = _extension_lines(header), lambda: file_sha256(header.path)
     else:
         checkpoint = open_checkpoint(options.file)
         lines, digest = _checkpoint_lines(checkpoint), lambda: checkpoint_sha256(checkpoint)
@@ -98,3 +102,32 @@ def _lora_lines(header: Header) -> _Lines:
         ("rank", " and ".join(map(str, ranks[:3])) + (" and more" if len(ranks) > 3 else "")),
         ("stored in", dtype_name(next(iter(header.tensors.values())).dtype)),
     ]
+
+
+def _extension_lines(header: Header) -> _Lines:
+    """Raises SVDError for a file that does not extend the released UNet exactly."""
+    from ..checkpoint.extension import extended_config
+    from ..config import UNetConfig
+    from ..releases import EXVIDEO
+
+    config = extended_config(UNetConfig(), header, "svd_xt")
+    tensors = header.tensors.values()
+    numbers = sum(math.prod(ref.shape) for ref in tensors)
+    return [
+        ("file", header.path.name),
+        ("kind", "an ExVideo extension of Stable Video Diffusion XT"),
+        ("licence of release", EXVIDEO.license),
+        ("made for", f"up to {config.num_positions} frames of {EXVIDEO.width}x{EXVIDEO.height}"),
+        ("its authors' way", _settings_of(EXVIDEO)),
+        ("tensors", f"{len(tensors)}, {numbers:,} parameters, {dtype_name(next(iter(tensors)).dtype)}"),
+        ("to use it", "animate --checkpoint svd_xt.safetensors --extension with this file"),
+    ]
+
+
+def _settings_of(release: Release) -> str:
+    """As options of `animate`."""
+    return (
+        f"--fps {release.fps} --noise-aug-strength {release.noise_aug_strength:g} "
+        f"--min-cfg-scale {release.min_cfg_scale:g} --max-cfg-scale {release.max_cfg_scale:g} "
+        f"--num-inference-steps {release.steps}"
+    )

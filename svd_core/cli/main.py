@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Sequence
 
@@ -14,11 +15,13 @@ from . import animate, convert, demo, inspect, show
 FAILED, INTERRUPTED = 2, 130  # 1 is for a run that made some of its clips; argparse ends with 2, too
 
 _COMMANDS = (animate, demo, inspect, convert, show)
+_WITH_FRAME_IDS = ("--hold", "--hold-mask")
+_FROM_THE_END = re.compile(r"-\d+=")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code. Errors a user can mend are one line on stderr."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     _log_to_stderr(logging.INFO if options.verbose else logging.WARNING)
     try:
         return options.run(options)
@@ -33,6 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("svd-nodes: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """`--hold -1=FILE` as one word, `--hold=-1=FILE`: argparse takes what begins with a dash for another option."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in _WITH_FRAME_IDS and _FROM_THE_END.match(word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _is_out_of_memory(error: Exception) -> bool:

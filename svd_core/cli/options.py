@@ -19,6 +19,14 @@ class LoRAOption:
     strength: float
 
 
+@dataclass(frozen=True)
+class HoldOption:
+    """A picture for a frame, or a mask for it; frame_id is None for a mask of all held frames."""
+
+    frame_id: int | None
+    path: Path
+
+
 def lora(text: str) -> LoRAOption:
     """FILE or FILE:STRENGTH; a colon that no number follows belongs to the name."""
     path, _, strength = text.rpartition(":")
@@ -26,6 +34,23 @@ def lora(text: str) -> LoRAOption:
         return LoRAOption(Path(path), float(strength)) if path else LoRAOption(Path(text), 1.0)
     except ValueError:
         return LoRAOption(Path(text), 1.0)
+
+
+def hold(text: str) -> HoldOption:
+    """ID=FILE."""
+    option = hold_mask(text)
+    if option.frame_id is None:
+        raise argparse.ArgumentTypeError(f"{text} is no ID=FILE, such as 0=first.png or -1=last.png")
+    return option
+
+
+def hold_mask(text: str) -> HoldOption:
+    """FILE or ID=FILE; what stands before an = and is no whole number belongs to the name."""
+    frame_id, _, path = text.partition("=")
+    try:
+        return HoldOption(int(frame_id), Path(path)) if path else HoldOption(None, Path(text))
+    except ValueError:
+        return HoldOption(None, Path(text))
 
 
 def seed(text: str) -> int:
@@ -84,6 +109,52 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
     )
     clip.add_argument("--schedule", default="karras", metavar="NAME", help='karras or "align your steps" (karras)')
     clip.add_argument("--quality", type=float, default=5, metavar="X", help="of the file, 0 to 10 (5)")
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """What a clip is made from beside its picture, and how it is corrected; all off unless asked for."""
+    video = parser.add_argument_group("video to video")
+    video.add_argument(
+        "--input-video", type=Path, metavar="FILE", help="or a folder of frames; the clip starts from it"
+    )
+    video.add_argument(
+        "--denoising-strength", type=float, default=1.0, metavar="X", help="0 to 1; less keeps more of the video (1)"
+    )
+    video.add_argument(
+        "--denoising-steps",
+        default="all steps",
+        metavar="WAY",
+        help='"all steps", over the shortened way, or "last steps" of a longer one (all steps)',
+    )
+    held = parser.add_argument_group("held frames")
+    held.add_argument(
+        "--hold",
+        type=hold,
+        action="append",
+        default=[],
+        metavar="ID=FILE",
+        help="a frame that is to be this picture: 0 is the first, -1 the last; may be repeated",
+    )
+    held.add_argument(
+        "--hold-mask",
+        type=hold_mask,
+        action="append",
+        default=[],
+        metavar="[ID=]FILE",
+        help="of the held frames only what is white here: one for all, or one with the ID of each; without, all of it",
+    )
+    corrections = parser.add_argument_group("corrections")
+    corrections.add_argument("--post-normalize", action="store_true", help="even out contrast over the frames")
+    corrections.add_argument(
+        "--contrast-enhance-scale",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="1.2 mends grey clips of an extension (1)",
+    )
+    corrections.add_argument(
+        "--colour-match", type=float, default=0.0, metavar="X", help="to the picture; 1 is in full (0)"
+    )
 
 
 def add_machine_options(parser: argparse.ArgumentParser) -> None:

@@ -1,26 +1,20 @@
-"""What decides a clip beside its picture and seed, with nothing left open; and the record of it in the file."""
+"""What decides a clip beside the files it is made from and its seed, with nothing left open."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from .. import __version__, conditioning, guidance, image, schedules
+from .. import conditioning, correction, guidance, image, schedules
 from ..checkpoint import Checkpoint
-from ..checks import check_num_frames
-from ..digest import checkpoint_sha256, file_sha256
+from ..checks import check_num_frames, check_positions
 from ..pipeline import best_device, choose_sampler
 from ..releases import UNKNOWN
-from ..video import Metadata
-from ..video.write import checked_quality, checked_rate
-from .options import LoRAOption, dtype_name
-
-_NAMES_ONLY = ("svd_nodes", "checkpoint", "picture")  # of a record; what they name is in its hashes
+from ..video.write import checked_rate
 
 
 @dataclass(frozen=True)
@@ -40,6 +34,11 @@ class Settings:
     guidance_kind: str
     sampler: str
     schedule: str
+    denoising_strength: float
+    denoising_steps: str
+    post_normalize: bool
+    contrast_enhance_scale: float
+    colour_match: float
 
     @classmethod
     def from_options(cls, options: argparse.Namespace, checkpoint: Checkpoint) -> Settings:
@@ -53,6 +52,7 @@ class Settings:
         most = made_for.max_cfg_scale if options.max_cfg_scale is None else options.max_cfg_scale
         settings = cls(**{**stated, "width": width, "height": height, "num_frames": num_frames, "max_cfg_scale": most})
         settings.check()
+        check_positions(num_frames, checkpoint.unet.num_positions)
         return settings
 
     def check(self) -> None:
@@ -60,62 +60,22 @@ class Settings:
         check_num_frames(self.num_frames)
         conditioning.MicroConditioning(self.fps, self.motion_bucket_id, self.noise_aug_strength)
         guidance.guidance_scale(self.guidance_kind, self.min_cfg_scale, self.max_cfg_scale, self.num_frames)
-        schedules.sigmas(self.schedule, self.num_inference_steps)
+        correction.check_settings(self.contrast_enhance_scale, self.colour_match)
+        self.sigmas()
         choose_sampler(self.sampler)
         image.check_mode(self.fit, image.FIT_MODES)
         checked_rate(self.fps)
+
+    def sigmas(self) -> Tensor:
+        """The noise levels of the run."""
+        return schedules.sigmas(
+            self.schedule, self.num_inference_steps, self.denoising_strength, shortening=self.denoising_steps
+        )
 
     def arguments(self) -> dict[str, Any]:
         return asdict(self)
 
 
-class Recorder:
-    """Writes the records of a run's clips. Files are hashed once."""
-
-    def __init__(self, settings: Settings, checkpoint: Checkpoint, options: argparse.Namespace) -> None:
-        self.settings, self.checkpoint = settings, checkpoint
-        self.quality = checked_quality(options.quality)
-        self.dtypes = [options.dtype or dtype_name(default_dtype(options.device)), options.weight_dtype]
-        self.loras: list[LoRAOption] = options.lora
-
-    def record(self, picture: Path, seed: int) -> Metadata:
-        """Raises SVDError for a file that cannot be read."""
-        return {
-            **self.of_all_clips,
-            "picture": picture.name,
-            "picture_sha256": file_sha256(picture),
-            "seed": seed,
-        }
-
-    @cached_property
-    def of_all_clips(self) -> Metadata:
-        return {
-            "svd_nodes": __version__,
-            "checkpoint": self.checkpoint.name,
-            "checkpoint_sha256": checkpoint_sha256(self.checkpoint),
-            "loras": [[lora.path.name, file_sha256(lora.path), lora.strength] for lora in self.loras],
-            "settings": {
-                **self.settings.arguments(),
-                "dtype": self.dtypes[0],
-                "weight_dtype": self.dtypes[1] or self.dtypes[0],
-                "quality": self.quality,
-            },
-        }
-
-
-def same_clip(a: Metadata, b: Metadata) -> bool:
-    """Whether two records are of one clip, whatever its files were called."""
-    return _decisive(a) == _decisive(b)
-
-
 def default_dtype(device: str | None) -> torch.dtype:
     """What the pipeline computes in where nothing is said."""
     return torch.float16 if torch.device(device or best_device()).type == "cuda" else torch.float32
-
-
-def _decisive(record: Metadata) -> Metadata:
-    kept = {key: value for key, value in record.items() if key not in _NAMES_ONLY}
-    loras = kept.get("loras")
-    if isinstance(loras, list):
-        kept["loras"] = [lora[1:] for lora in loras if isinstance(lora, list)]
-    return kept

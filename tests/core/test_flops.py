@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,7 +19,10 @@ TERA = 1e12
 META = Layers(device="meta")
 
 
-@pytest.mark.parametrize("config", [tiny_config(), small_config()], ids=["tiny", "small"])
+EXTENDED = replace(small_config(), unet=replace(small_config().unet, num_positions=128))
+
+
+@pytest.mark.parametrize("config", [tiny_config(), small_config(), EXTENDED], ids=["tiny", "small", "extended"])
 def test_torch_counts_the_same(config) -> None:
     height, width, num_frames = 16, 24, 3
     x = torch.empty(num_frames, 8, height, width, device="meta")
@@ -33,6 +38,11 @@ def test_torch_counts_the_same(config) -> None:
     with torch.inference_mode(), FlopCounterMode(display=False) as count:
         vae.encode(torch.empty(1, 3, scale * height, scale * width, device="meta"))
     assert encode_flops(config.vae, height, width) == count.get_total_flops()
+
+
+def test_trained_positions_are_looked_up_and_not_multiplied() -> None:
+    few, many = (replace(UNetConfig(), num_positions=count) for count in (8, 128))
+    assert unet_flops(few, 8, 8, 3) == unet_flops(many, 8, 8, 3) > unet_flops(UNetConfig(), 8, 8, 3)
 
 
 def test_released_models() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +82,9 @@ def test_frames_are_skipped_too_and_never_mixed(animate: Animate, desk: Path, ca
         ["--seed", "1"], ["--fps", "8"], ["--motion-bucket-id", "90"], ["--noise-aug-strength", "0.1"],
         ["--max-cfg-scale", "2"], ["--min-cfg-scale", "1.5"], ["--fit", "pad"], ["--guidance-kind", "triangle"],
         ["--sampler", "dpmpp_2m"], ["--schedule", "align your steps"], ["--quality", "6"], ["--dtype", "bf16"],
-        ["--weight-dtype", "fp8_e4m3fn"],
+        ["--weight-dtype", "fp8_e4m3fn"], ["--post-normalize"], ["--contrast-enhance-scale", "1.2"],
+        ["--colour-match", "1"], ["--hold", "-1=pictures/1.png"],
+        ["--input-video", "pictures", "--denoising-strength", "0.5"],
     ],
     ids=lambda words: words[0],
 )  # fmt: skip
@@ -160,18 +167,28 @@ def test_a_killed_batch_goes_on_to_the_same_clips(desk: Path, checkpoint: Path) 
         assert Path("killed", name).read_bytes() == Path("whole", name).read_bytes()
 
 
+def _rest(terminal: int) -> Iterator[bytes]:
+    """What is written to a terminal until its other end is closed, which is an error on Linux."""
+    with contextlib.suppress(OSError):
+        while piece := os.read(terminal, 1024):
+            yield piece
+    os.close(terminal)
+
+
 def test_interrupting_leaves_nothing_half_written(desk: Path, checkpoint: Path) -> None:
     command = ["animate", "pictures/0.png", "--checkpoint", str(checkpoint), *QUICK, "--num-inference-steps", "500"]
-    process = start(*command, "-o", "out/clip.mp4", stderr=subprocess.PIPE)
+    terminal, end = os.openpty()  # bars are for terminals
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    process = start(*command, "-o", "out/clip.mp4", stderr=end)
+    os.close(end)
     seen = b""
-    assert process.stderr
     while not re.search(rb" [1-9]\d*/500", seen):
-        seen += process.stderr.read(1)
+        seen += os.read(terminal, 1024)
         assert process.poll() is None, seen
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert process.returncode == 130
-    assert errors.splitlines()[-1] == b"svd-nodes: interrupted" and b"Traceback" not in errors
+    seen += b"".join(_rest(terminal))
+    assert process.wait() == 130
+    assert seen.splitlines()[-1] == b"svd-nodes: interrupted" and b"Traceback" not in seen
     assert not (desk / "out").exists() or files(desk / "out") == []
 
 

@@ -6,23 +6,28 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from svd_core import load_metadata, load_video
+from svd_core.checkpoint import inventory, unet_shapes
+from svd_core.checkpoint.extension import extension_names
 from svd_core.cli import main
+from svd_core.config import ModelConfig, UNetConfig
 from svd_core.digest import file_sha256
 from svd_core.guidance import GUIDANCE_KINDS
 from svd_core.image import FIT_MODES
 from svd_core.releases import DEMO_CHECKPOINT
 from svd_core.samplers import SAMPLERS
 from svd_core.sampling_plan import MEMORY_CHOICES
-from svd_core.schedules import SCHEDULES
+from svd_core.schedules import SCHEDULES, SHORTENINGS
 from tools.comfyui import REPOSITORY
 from tools.random_checkpoint import tiny_config, write_checkpoint
 from tools.random_lora import random_factors, write_lora
+from tools.safetensors_files import write_hollow
 
 from .conftest import Animate
 
@@ -47,7 +52,7 @@ def test_help_names_what_there_is(capsys) -> None:
     with pytest.raises(SystemExit):
         main(["animate", "--help"])
     text = re.sub(r"\s+", " ", capsys.readouterr().out)
-    for names in (SAMPLERS, SCHEDULES, GUIDANCE_KINDS, FIT_MODES, MEMORY_CHOICES):
+    for names in (SAMPLERS, SCHEDULES, GUIDANCE_KINDS, FIT_MODES, MEMORY_CHOICES, SHORTENINGS):
         assert all(name in text for name in names)
 
 
@@ -62,12 +67,9 @@ def test_a_dry_run_makes_nothing(animate: Animate, desk: Path, capsys) -> None:
 
 def test_the_plan_of_a_released_model_is_that_of_its_size(desk: Path, capsys) -> None:
     """A file of zeros that takes no disk has the names and shapes of the released one."""
-    from svd_core.checkpoint import inventory
     from svd_core.cli.batch import Batch
     from svd_core.cli.dry_run import describe
     from svd_core.cli.main import _parser
-    from svd_core.config import ModelConfig
-    from tools.safetensors_files import write_hollow
 
     write_hollow("svd_xt.safetensors", inventory(ModelConfig()), torch.float16)
     words = ["animate", "pictures/0.png", "--checkpoint", "svd_xt.safetensors", "--device", "cpu", "--dtype", "fp16"]
@@ -111,9 +113,6 @@ def test_inspect_says_what_is_missing(desk: Path, capsys) -> None:
 
 
 def test_inspect_a_lora(desk: Path, capsys) -> None:
-    from svd_core.checkpoint import unet_shapes
-    from svd_core.config import UNetConfig
-
     shapes = unet_shapes(UNetConfig())
     weights = [name for name in shapes if name.endswith("1.1.time_stack.0.attn1.to_q.weight")][:2]
     write_lora(desk / "lora.safetensors", random_factors(shapes, weights), shapes, "kohya")
@@ -121,6 +120,21 @@ def test_inspect_a_lora(desk: Path, capsys) -> None:
     out = capsys.readouterr().out
     assert "a LoRA of Stable Video Diffusion" in out and re.search(r"rank +2\n", out)
     assert f"{len(weights)} of {len(weights)} match, {len(weights)} of them temporal" in out
+
+
+def test_inspect_an_extension(desk: Path, capsys) -> None:
+    """A file of zeros with the published names and shapes."""
+    config = replace(UNetConfig(), num_positions=128)
+    shapes = {theirs: unet_shapes(config)[ours] for theirs, ours in extension_names(config).items()}
+    write_hollow("model.fp16.safetensors", shapes, torch.float16)
+    assert main(["inspect", "model.fp16.safetensors"]) == 0
+    out = capsys.readouterr().out
+    assert "an ExVideo extension" in out and "528, 832,956,800 parameters, fp16" in out
+    assert "up to 128 frames of 512x512" in out and "--fps 30" in out and "--max-cfg-scale 2" in out
+    shapes.popitem()
+    write_hollow("less.safetensors", shapes, torch.float16)
+    assert main(["inspect", "less.safetensors"]) == 2
+    assert "lacks 1 of the 528 tensors" in capsys.readouterr().err
 
 
 def test_inspect_refuses_what_cannot_be_used(desk: Path, capsys) -> None:
