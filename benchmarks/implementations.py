@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from svd_core.autoencoder import Autoencoder
 from svd_core.clip_vision import ClipVision
+from svd_core.free_memory import free_memory, room_to_spill
 from svd_core.layers import Layers
+from svd_core.memory import plan_decode
 from svd_core.unet import VideoUNet
 from tools.comfyui import find_comfyui
 from tools.diffusers_folder import clip_json, unet_json, vae_json
@@ -116,7 +118,13 @@ class VAEPart(Part):
         return {"VAE encode": encode, "decode": decode}
 
     def _ours(self) -> tuple[Run, Run]:
-        return self.ours.encode, self.ours.decode
+        return self.ours.encode, self._planned
+
+    def _planned(self, z: Tensor) -> Tensor:
+        """As the pipeline does it."""
+        free = free_memory(self.device), room_to_spill(self.device)
+        plan = plan_decode(self.ours.config, *z.shape[2:], len(z), self.dtype, *free)
+        return self.ours.decode_planned(z, plan)
 
     def _diffusers(self) -> tuple[Run, Run]:
         vae = self.diffusers()

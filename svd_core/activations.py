@@ -8,14 +8,15 @@ in fp32 counts more. Attention is taken to be fused: no matrix of scores exists.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from .config import ClipVisionConfig, UNetConfig
+from .layers import doubling_size
 from .split import Split
 
-FEED_FORWARD = 17  # widths a token of a feed-forward: its norm 1, value and gate 8, gelu 4, product 4
+FEED_FORWARD = 10  # widths a token of a feed-forward: its norm 1, value and gate 8, the result 1
 ATTENTION = 6  # its norm, q, k, v, the attended values, the projected ones
 
 
@@ -68,7 +69,8 @@ class _Layout:
     def __init__(self, config: UNetConfig, height: int, width: int) -> None:
         self.config = config
         self.levels = list(enumerate(zip(config.widths, config.attention_levels, strict=True)))
-        self.areas = [-(-height // 2**level) * -(-width // 2**level) for level, _ in self.levels]
+        self.sizes = [(-(-height // 2**level), -(-width // 2**level)) for level, _ in self.levels]
+        self.areas = [height * width for height, width in self.sizes]
 
     def input_blocks(self) -> Iterator[_Block]:
         """Without the first, a lone convolution. Where one resizes, it does nothing else."""
@@ -79,6 +81,13 @@ class _Layout:
                 c_in = width
             if level < len(self.levels) - 1:
                 yield _Block(level + 1, width, width, resizes=True)
+
+    def upsampling(self, block: _Block, frames: int) -> int:
+        """Numbers alive while some frames go to the next finer level, beside the frames themselves."""
+        height, width = self.sizes[block.level]
+        if self.sizes[block.level - 1] == (2 * height, 2 * width):
+            return doubling_size(block.c_out, frames, height, width)
+        return 2 * frames * block.c_out * self.areas[block.level - 1]
 
     def output_blocks(self) -> Iterator[_Block]:
         """Where one resizes, it does so last."""
@@ -186,7 +195,7 @@ class _Whole(_Walk):
         self.see(source + 8 * o + rows * self.context(block.c_out))
 
     def upsample(self, block: _Block, source: int) -> None:
-        self.see(source + self.clip(block.level, block.c_out) + 2 * self.output(block))
+        self.see(source + self.clip(block.level, block.c_out) + self.layout.upsampling(block, self.call.rows))
 
     def output(self, block: _Block) -> int:
         return self.clip(block.level - block.resizes, block.c_out)
@@ -212,11 +221,15 @@ class _Split(_Walk):
         c_in, c_out, clip = block.c_in + block.c_skip, block.c_out, self.clip(block.level, block.c_out)
         joined = c_in if block.c_skip else 0
         resampled = block.c_in if upsampled else 0
-        reading = resampled + max(resampled, joined)
+        coarser = replace(block, level=block.level + 1, c_out=block.c_in)
+        reading = resampled + joined
         spatial = joined + max(2 * c_in, c_in + c_out, (3 + (c_in != c_out)) * c_out)
         summing = (1 + self.fp32) * c_out
         self.see(source + first * area * max(reading, spatial))
         self.see(source + clip + area * max(first * summing, later * max(reading, spatial)))
+        if upsampled:
+            self.see(source + self.layout.upsampling(coarser, first))
+            self.see(source + clip + (self.layout.upsampling(coarser, later) if later else 0))
         self.see(clip + clip // self.call.clips + pixels * max(2 * c_out, summing))
 
     def transformer(self, block: _Block, source: int) -> None:

@@ -66,7 +66,7 @@ def _mix_frames(
         mixed = here.new_empty(here.shape[1], here.shape[0], here.shape[2])  # n t c
         torch.add(here.transpose(0, 1), position.transpose(0, 1), out=mixed)
         _run_block(block, mixed, context, hooks, split.tokens)
-        here += mixed.transpose(0, 1).sub_(here).mul_(weight)
+        here.lerp_(mixed.transpose(0, 1), weight)
         del here, mixed
 
 
