@@ -52,18 +52,16 @@ def convolve_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     doubled = x.new_empty(len(x), len(weight), 2 * height, 2 * width)
     for row, column in product((0, 1), (0, 1)):
         seen = padded[..., row : row + height + 1, column : column + width + 1]
-        doubled[..., row::2, column::2] = F.conv2d(seen, _merged_taps(weight, row, column), bias)
+        taps = _merged_taps(_merged_taps(weight, row, dim=2), column, dim=3)  # o c 2 2
+        doubled[..., row::2, column::2] = F.conv2d(seen, taps, bias)
+        del taps  # or they stay while the next are made
     return doubled
 
 
-# w0, w1, w2 → w0, w1 + w2 on even rows or columns of the result, and w0 + w1, w2 on odd ones.
-MERGE = (((1, 0), (0, 1), (0, 1)), ((1, 0), (1, 0), (0, 1)))
-
-
-def _merged_taps(weight: Tensor, row: int, column: int) -> Tensor:
-    """o c 3 3 → o c 2 2, the kernel of one phase."""
-    rows, columns = (weight.new_tensor(MERGE[phase]) for phase in (row, column))
-    return (weight.flatten(2) @ torch.kron(rows, columns)).unflatten(-1, (2, 2))
+def _merged_taps(weight: Tensor, phase: int, dim: int) -> Tensor:
+    """w0, w1, w2 → w0, w1 + w2 on even rows (or columns) of the result, and w0 + w1, w2 on odd ones."""
+    w0, w1, w2 = weight.split(1, dim)
+    return torch.cat([w0, w1 + w2] if phase == 0 else [w0 + w1, w2], dim)
 
 
 def doubling_size(channels: int, pictures: int, height: int, width: int) -> int:
@@ -72,7 +70,8 @@ def doubling_size(channels: int, pictures: int, height: int, width: int) -> int:
     if pictures * height * width < WORTH_FOUR_PHASES:
         return 2 * doubled
     padded = channels * pictures * (height + 2) * (width + 2)
-    return padded + doubled + doubled // 4 + 4 * channels**2  # one phase, and its kernel
+    making_taps, one_phase = 12 * channels**2, doubled // 4 + 4 * channels**2
+    return padded + doubled + max(making_taps, one_phase)
 
 
 @cache
