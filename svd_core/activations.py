@@ -186,13 +186,13 @@ class _Whole(_Walk):
     def resnet(self, block: _Block, source: int, upsampled: bool) -> None:
         o, i = self.clip(block.level, block.c_out), self.clip(block.level, block.c_in + block.c_skip)
         joined = i if block.c_skip else 0
-        self.see(source + joined + max(2 * i, i + o, 4 * o))
+        self.see(source + joined + max(i + o, 5 * o))
 
     def transformer(self, block: _Block, source: int) -> None:
         o, rows = self.clip(block.level, block.c_out), self.call.clips * self.layout.areas[block.level]
-        # Four clips wait: the residual, the spatial tokens, these with their positions, and the temporal block's own.
-        self.see(source + (4 + FEED_FORWARD) * o)
-        self.see(source + 8 * o + rows * self.context(block.c_out))
+        # Three clips wait: the residual, the spatial tokens, and these with their positions.
+        self.see(source + (3 + FEED_FORWARD) * o)
+        self.see(source + 7 * o + rows * self.context(block.c_out))
 
     def upsample(self, block: _Block, source: int) -> None:
         self.see(source + self.clip(block.level, block.c_out) + self.layout.upsampling(block, self.call.rows))
@@ -223,7 +223,7 @@ class _Split(_Walk):
         resampled = block.c_in if upsampled else 0
         coarser = replace(block, level=block.level + 1, c_out=block.c_in)
         reading = resampled + joined
-        spatial = joined + max(2 * c_in, c_in + c_out, (3 + (c_in != c_out)) * c_out)
+        spatial = joined + max(c_in + c_out, 3 * c_out)
         summing = (1 + self.fp32) * c_out
         self.see(source + first * area * max(reading, spatial))
         self.see(source + clip + area * max(first * summing, later * max(reading, spatial)))

@@ -18,17 +18,22 @@ class ResBlock(nn.Module):
 
     def __init__(self, layers: Layers, c_in: int, c_out: int, emb_dim: int, groups: int, eps: float) -> None:
         super().__init__()
-        self.in_layers = nn.Sequential(layers.group_norm(groups, c_in, eps), nn.SiLU(), layers.conv(c_in, c_out))
+        self.in_layers = nn.Sequential(
+            layers.group_norm(groups, c_in, eps), nn.SiLU(inplace=True), layers.conv(c_in, c_out)
+        )
         self.emb_layers = nn.Sequential(nn.SiLU(), layers.linear(emb_dim, c_out))
         self.out_layers = nn.Sequential(
-            layers.group_norm(groups, c_out, eps), nn.SiLU(), nn.Identity(), layers.conv(c_out, c_out)
+            layers.group_norm(groups, c_out, eps), nn.SiLU(inplace=True), nn.Identity(), layers.conv(c_out, c_out)
         )
         self.skip_connection = nn.Identity() if c_in == c_out else layers.conv(c_in, c_out, kernel=1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """x: bt c h w; emb: bt d."""
-        h = self.in_layers(x) + self.emb_layers(emb)[:, :, None, None]
-        return self.skip_connection(x) + self.out_layers(h)
+        h = self.in_layers(x)
+        h += self.emb_layers(emb)[:, :, None, None]
+        h = self.out_layers(h)
+        h += self.skip_connection(x)
+        return h
 
 
 class TemporalResBlock(nn.Module):
@@ -37,17 +42,22 @@ class TemporalResBlock(nn.Module):
     def __init__(self, layers: Layers, channels: int, emb_dim: int, groups: int, eps: float) -> None:
         super().__init__()
         self.in_layers = nn.Sequential(
-            layers.group_norm(groups, channels, eps), nn.SiLU(), layers.temporal_conv(channels, channels)
+            layers.group_norm(groups, channels, eps), nn.SiLU(inplace=True), layers.temporal_conv(channels, channels)
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), layers.linear(emb_dim, channels))
         self.out_layers = nn.Sequential(
-            layers.group_norm(groups, channels, eps), nn.SiLU(), nn.Identity(), layers.temporal_conv(channels, channels)
+            layers.group_norm(groups, channels, eps),
+            nn.SiLU(inplace=True),
+            nn.Identity(),
+            layers.temporal_conv(channels, channels),
         )
 
     def forward(self, x: Tensor, emb: Tensor, num_frames: int) -> Tensor:
         """x: b c t n; emb: (b t) d."""
         shift = rearrange(self.emb_layers(emb), "(b t) c -> b c t 1", t=num_frames)
-        return self.out_layers(self.in_layers(x) + shift)
+        h = self.in_layers(x)
+        h += shift
+        return self.out_layers(h)
 
     def norms_and_convs(self) -> tuple[tuple[nn.GroupNorm, nn.Module], tuple[nn.GroupNorm, nn.Module]]:
         """What takes the moments of the clip, and what follows, in order."""
