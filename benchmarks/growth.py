@@ -2,9 +2,9 @@
 
     python -m benchmarks.growth [--runs 3] [--out benchmarks/results/growth]
 
-The bundled model on this machine: one evaluation of the UNet (one guidance branch) and the decode. The expected growth
-is that of the arithmetic (counted FLOPs) for the time, and that of the memory planner for the peak, both through the
-first point. Writes OUT.json and OUT.png.
+The bundled model on this machine: one evaluation of the UNet (both guidance branches) and the decode. The expected
+growth is that of the arithmetic (counted FLOPs) for the time, and that of the memory planner for the peak, both through
+the first point. Writes OUT.json and OUT.png.
 """
 
 from __future__ import annotations
