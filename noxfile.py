@@ -1,4 +1,4 @@
-"""The commands a person runs: `nox -s demo`, `tests`, `lint`, `train`, `evaluate`.
+"""The commands a person runs: `nox -s demo`, `tests`, `lint`, `train`, `evaluate`, `bench`.
 
 All share one environment in .cache, installed once; a run with unchanged requirements starts at once. It is made here
 and not by nox, which keeps one for each session: torch alone is several gigabytes.
@@ -63,6 +63,13 @@ def evaluate(session: nox.Session) -> None:
     """Measure a checkpoint (default: the bundled one) against the bars; `-- FILE --sheet sheet.png`."""
     prepare(session)
     run(session, "training", "evaluate", *session.posargs)
+
+
+@nox.session(python=False)
+def bench(session: nox.Session) -> None:
+    """Speed and memory beside diffusers and ComfyUI's own classes; `-- --cases demo`, `-- --help`."""
+    prepare(session)
+    run(session, "benchmarks.run", *session.posargs)
 
 
 def check(session: nox.Session) -> None:

@@ -8,14 +8,15 @@ in fp32 counts more. Attention is taken to be fused: no matrix of scores exists.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from .config import ClipVisionConfig, UNetConfig
+from .layers import doubling_size
 from .split import Split
 
-FEED_FORWARD = 17  # widths a token of a feed-forward: its norm 1, value and gate 8, gelu 4, product 4
+FEED_FORWARD = 10  # widths a token of a feed-forward: its norm 1, value and gate 8, the result 1
 CLIP_CONV = 6  # that of trained positions: the sum with them 1, its window 1, three such in a row 3, the product 1
 ATTENTION = 6  # its norm, q, k, v, the attended values, the projected ones
 
@@ -69,7 +70,8 @@ class _Layout:
     def __init__(self, config: UNetConfig, height: int, width: int) -> None:
         self.config = config
         self.levels = list(enumerate(zip(config.widths, config.attention_levels, strict=True)))
-        self.areas = [-(-height // 2**level) * -(-width // 2**level) for level, _ in self.levels]
+        self.sizes = [(-(-height // 2**level), -(-width // 2**level)) for level, _ in self.levels]
+        self.areas = [height * width for height, width in self.sizes]
 
     def input_blocks(self) -> Iterator[_Block]:
         """Without the first, a lone convolution. Where one resizes, it does nothing else."""
@@ -80,6 +82,13 @@ class _Layout:
                 c_in = width
             if level < len(self.levels) - 1:
                 yield _Block(level + 1, width, width, resizes=True)
+
+    def upsampling(self, block: _Block, frames: int) -> int:
+        """Numbers alive while some frames go to the next finer level, beside the frames themselves."""
+        height, width = self.sizes[block.level]
+        if self.sizes[block.level - 1] == (2 * height, 2 * width):
+            return doubling_size(block.c_out, frames, height, width)
+        return 2 * frames * block.c_out * self.areas[block.level - 1]
 
     def output_blocks(self) -> Iterator[_Block]:
         """Where one resizes, it does so last."""
@@ -178,16 +187,16 @@ class _Whole(_Walk):
     def resnet(self, block: _Block, source: int, upsampled: bool) -> None:
         o, i = self.clip(block.level, block.c_out), self.clip(block.level, block.c_in + block.c_skip)
         joined = i if block.c_skip else 0
-        self.see(source + joined + max(2 * i, i + o, 4 * o))
+        self.see(source + joined + max(i + o, 5 * o))
 
     def transformer(self, block: _Block, source: int) -> None:
         o, rows = self.clip(block.level, block.c_out), self.call.clips * self.layout.areas[block.level]
-        # Four clips wait: the residual, the spatial tokens, these with their positions, and the temporal block's own.
-        self.see(source + (4 + FEED_FORWARD) * o)
-        self.see(source + 8 * o + rows * self.context(block.c_out))
+        # Three clips wait: the residual, the spatial tokens, and these with their positions.
+        self.see(source + (3 + FEED_FORWARD) * o)
+        self.see(source + 7 * o + rows * self.context(block.c_out))
 
     def upsample(self, block: _Block, source: int) -> None:
-        self.see(source + self.clip(block.level, block.c_out) + 2 * self.output(block))
+        self.see(source + self.clip(block.level, block.c_out) + self.layout.upsampling(block, self.call.rows))
 
     def output(self, block: _Block) -> int:
         return self.clip(block.level - block.resizes, block.c_out)
@@ -213,11 +222,15 @@ class _Split(_Walk):
         c_in, c_out, clip = block.c_in + block.c_skip, block.c_out, self.clip(block.level, block.c_out)
         joined = c_in if block.c_skip else 0
         resampled = block.c_in if upsampled else 0
-        reading = resampled + max(resampled, joined)
-        spatial = joined + max(2 * c_in, c_in + c_out, (3 + (c_in != c_out)) * c_out)
+        coarser = replace(block, level=block.level + 1, c_out=block.c_in)
+        reading = resampled + joined
+        spatial = joined + max(c_in + c_out, 3 * c_out)
         summing = (1 + self.fp32) * c_out
         self.see(source + first * area * max(reading, spatial))
         self.see(source + clip + area * max(first * summing, later * max(reading, spatial)))
+        if upsampled:
+            self.see(source + self.layout.upsampling(coarser, first))
+            self.see(source + clip + (self.layout.upsampling(coarser, later) if later else 0))
         self.see(clip + clip // self.call.clips + pixels * max(2 * c_out, summing))
 
     def transformer(self, block: _Block, source: int) -> None:

@@ -14,6 +14,10 @@ from .layers import Layers
 # Several CUDA kernels put the batch into a grid dimension that ends at 65,535.
 MAX_ATTENTION_ROWS = 32768
 
+# Of a feed-forward's inner activations on a CPU, at most. More leaves the caches, and allocators hand out larger blocks
+# fresh from the system, page by page.
+CPU_FEED_FORWARD_BYTES = 24 << 20
+
 
 class AttentionFunction(Protocol):
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor: ...
@@ -74,8 +78,11 @@ class GEGLU(nn.Module):
         self.proj = layers.linear(dim, 2 * inner)
 
     def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.proj(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
+        """x: n c. Without gradients the result lies within the projection: by far the largest tensor of a block."""
+        value, gate = self.proj(x).tensor_split(2, dim=-1)
+        if torch.is_grad_enabled():
+            return value * F.gelu(gate)
+        return value.mul_(torch.ops.aten.gelu_(gate))
 
 
 class FeedForward(nn.Module):
@@ -87,4 +94,10 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(GEGLU(layers, dim, 4 * dim), nn.Identity(), layers.linear(4 * dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        """x: ... c. Tokens have nothing to do with each other, so a CPU takes as many as its caches like."""
+        tokens = x.flatten(0, -2)
+        if x.device.type != "cpu" or torch.is_grad_enabled():
+            return self.net(tokens).view_as(x)
+        inner = 8 * tokens.numel() * x.element_size()  # bytes
+        pieces = tokens.tensor_split(-(-inner // CPU_FEED_FORWARD_BYTES) or 1)
+        return torch.cat([self.net(some) for some in pieces]).view_as(x)

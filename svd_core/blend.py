@@ -20,7 +20,7 @@ class AlphaBlender(nn.Module):
 
     def forward(self, spatial: Tensor, temporal: Tensor, image_only: Tensor | None = None) -> Tensor:
         """spatial, temporal: (b t) ...; image_only: (b t), nonzero where a frame is a lone image."""
-        return spatial + self.temporal_weight(spatial, image_only) * (temporal - spatial)
+        return torch.lerp(spatial, temporal, self.temporal_weight(spatial, image_only))
 
     def temporal_weight(self, like: Tensor, image_only: Tensor | None = None) -> Tensor:
         """1 - α, in the type of `like`: one weight, or one for each of its rows, shaped to be multiplied with it."""

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+# Pixels, all pictures counted, that a convolution must see for the sums of its weights to cost less than they save.
+WORTH_FOUR_PHASES = 256
 
 
 class Operations(Protocol):
@@ -35,6 +39,58 @@ def convolve_window(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     triples = x.unfold(0, 3, 1).permute(0, 3, 1, 2).flatten(1, 2)  # t (k c) n, overlapping
     taps = rearrange(weight, "o c k -> o (k c)").expand(len(triples), -1, -1)
     return torch.bmm(taps, triples) if bias is None else torch.baddbmm(bias[:, None], taps, triples)
+
+
+def convolve_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The 3x3 convolution of x, b c h w, doubled in size by repeating pixels: b o 2h 2w.
+
+    Of its three rows of taps two always fall on the same row of x, columns alike. So each of the four phases of the
+    result is a 2x2 convolution of x itself, and all four together take 4/9 of the arithmetic.
+    """
+    height, width = x.shape[-2:]
+    padded = F.pad(x, (1, 1, 1, 1))
+    doubled = x.new_empty(len(x), len(weight), 2 * height, 2 * width)
+    for row, column in product((0, 1), (0, 1)):
+        seen = padded[..., row : row + height + 1, column : column + width + 1]
+        taps = _merged_taps(_merged_taps(weight, row, dim=2), column, dim=3)  # o c 2 2
+        doubled[..., row::2, column::2] = F.conv2d(seen, taps, bias)
+        del taps  # or they stay while the next are made
+    return doubled
+
+
+def _merged_taps(weight: Tensor, phase: int, dim: int) -> Tensor:
+    """w0, w1, w2 → w0, w1 + w2 on even rows (or columns) of the result, and w0 + w1, w2 on odd ones."""
+    w0, w1, w2 = weight.split(1, dim)
+    return torch.cat([w0, w1 + w2] if phase == 0 else [w0 + w1, w2], dim)
+
+
+def doubling_size(channels: int, pictures: int, height: int, width: int) -> int:
+    """Numbers alive while `DoublingConv` works on pictures of that size, beside its input."""
+    doubled = 4 * channels * pictures * height * width
+    if pictures * height * width < WORTH_FOUR_PHASES:
+        return 2 * doubled
+    padded = channels * pictures * (height + 2) * (width + 2)
+    making_taps, one_phase = 12 * channels**2, doubled // 4 + 4 * channels**2
+    return padded + doubled + max(making_taps, one_phase)
+
+
+@cache
+def _doubling_conv_class(conv2d: type[nn.Conv2d]) -> type[nn.Conv2d]:
+    class DoublingConv(conv2d):
+        """A 3x3 convolution that also takes a picture before it is doubled in size: as 1 b c h w, to 1 b o 2h 2w.
+
+        It is here, where a host has cast and patched the weights, that their sums may be taken.
+        """
+
+        def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any, **__: Any) -> Tensor:
+            if x.ndim == 4:
+                return super()._conv_forward(x, weight, bias)
+            if x[0, :, 0].numel() >= WORTH_FOUR_PHASES:
+                return convolve_doubled(x[0], weight, bias)[None]
+            doubled = F.interpolate(x[0], scale_factor=2.0, mode="nearest")
+            return super()._conv_forward(doubled, weight, bias)[None]
+
+    return DoublingConv
 
 
 @cache
@@ -92,6 +148,11 @@ class Layers:
         return self.operations.Conv2d(
             c_in, c_out, kernel, stride=stride, padding=padding, dtype=self.dtype, device=self.device
         )
+
+    def doubling_conv(self, c_in: int, c_out: int) -> nn.Module:
+        """3x3 convolution of b c h w, which keeps the size, or of a picture to be doubled first, 1 b c h w."""
+        conv = _doubling_conv_class(self.operations.Conv2d)
+        return conv(c_in, c_out, 3, padding=1, dtype=self.dtype, device=self.device)
 
     def patch_conv(self, c_in: int, c_out: int, patch: int) -> nn.Module:
         """Non-overlapping patches, no bias (the ViT stem)."""

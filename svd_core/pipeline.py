@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -199,7 +199,9 @@ class SVDPipeline:
         solver = choose_sampler(sampler)
         downscale = self.vae.config.downscale
         splits = self.sampling_memory(memory)
-        splits.plan(self.unet.config, UNetCall(height // downscale, width // downscale, num_frames, self.dtype))
+        clip = self._call((num_frames, 4, height // downscale, width // downscale), clips=2)
+        branches = splits.clips_at_once(self.unet.config, clip) if guidance.needs_uncond(scale) else 1
+        splits.plan(self.unet.config, replace(clip, clips=branches))
 
         fitted = image.fit(pixels, width, height, fit)
         cond = Conditioning(
@@ -280,30 +282,44 @@ class SVDPipeline:
     def denoise(
         self, x: Tensor, sigma: Tensor, cond: Conditioning, scale: Tensor, memory: SamplingMemory | None = None
     ) -> Tensor:
-        """The guided x0 of every frame. x: t 4 h w, fp32; scale: t. Guidance branches run one after the other."""
-        memory = memory or self.sampling_memory()
-        positive = self._denoise_branch(x, sigma, cond.image_embeds, cond.latent, cond.vector, memory)
-        if not guidance.needs_uncond(scale):
-            return positive
-        zeros = torch.zeros_like(cond.image_embeds), torch.zeros_like(cond.latent)
-        return guidance.guide(self._denoise_branch(x, sigma, *zeros, cond.vector, memory), positive, scale)
+        """The guided x0 of every frame. x: t 4 h w, fp32; scale: t.
 
-    def _denoise_branch(
+        Both guidance branches run in one batch where that needs no split, else one after the other.
+        """
+        memory = memory or self.sampling_memory()
+        if not guidance.needs_uncond(scale):
+            return self._evaluate(x, sigma, cond.image_embeds, cond.latent, cond.vector, memory)
+        contexts = torch.cat([torch.zeros_like(cond.image_embeds), cond.image_embeds])
+        latents = torch.cat([torch.zeros_like(cond.latent), cond.latent])
+        clips = memory.clips_at_once(self.unet.config, self._call(x.shape, clips=2))
+        branches = zip(contexts.split(clips), latents.split(clips), strict=True)
+        x0 = torch.cat([self._evaluate(x, sigma, context, latent, cond.vector, memory) for context, latent in branches])
+        uncond, positive = x0.chunk(2)
+        return guidance.guide(uncond, positive, scale)
+
+    def _evaluate(
         self, x: Tensor, sigma: Tensor, context: Tensor, latent: Tensor, vector: Tensor, memory: SamplingMemory
     ) -> Tensor:
-        num_frames, _, height, width = x.shape
+        """x0 under each of b conditions, (b t) 4 h w. x: t 4 h w; context: b m d; latent: b 4 h w."""
+        num_frames, clips = len(x), len(context)
         c = diffusion.scalings(sigma)
-        model_input = torch.cat([c.c_in * x, latent.float().expand(num_frames, -1, -1, -1)], dim=1)  # t 8 h w
+        x = x.repeat(clips, 1, 1, 1)  # (b t) 4 h w
+        model_input = torch.cat([c.c_in * x, latent.float().repeat_interleave(num_frames, dim=0)], dim=1)
         arguments = (
             model_input.to(self.dtype),
-            c.c_noise.to(x.device).expand(num_frames),
-            context.to(self.dtype).expand(num_frames, -1, -1),
-            vector.expand(num_frames, -1),
+            c.c_noise.to(x.device).expand(len(x)),
+            context.to(self.dtype).repeat_interleave(num_frames, dim=0),
+            vector.expand(len(x), -1),
             num_frames,
         )
-        call = UNetCall(height, width, num_frames, self.dtype, tokens=context.shape[1])
+        call = replace(self._call((num_frames, *x.shape[1:]), clips), tokens=context.shape[1])
         v = memory.run(self.unet.config, call, lambda split: self.unet(*arguments, split=split))
         return diffusion.denoised(v, x, sigma)
+
+    def _call(self, shape: Sequence[int], clips: int) -> UNetCall:
+        """shape: t 4 h w."""
+        num_frames, _, height, width = shape
+        return UNetCall(height, width, num_frames, self.dtype, clips)
 
     def decode(self, latents: Tensor, frames_at_once: int = 0) -> Tensor:
         """latents: t 4 h w, scaled as the diffusion has them. Returns t 8h 8w 3 in [0, 1], fp32, on the CPU.

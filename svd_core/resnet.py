@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -17,36 +18,46 @@ class ResBlock(nn.Module):
 
     def __init__(self, layers: Layers, c_in: int, c_out: int, emb_dim: int, groups: int, eps: float) -> None:
         super().__init__()
-        self.in_layers = nn.Sequential(layers.group_norm(groups, c_in, eps), nn.SiLU(), layers.conv(c_in, c_out))
+        self.in_layers = nn.Sequential(
+            layers.group_norm(groups, c_in, eps), nn.SiLU(inplace=True), layers.conv(c_in, c_out)
+        )
         self.emb_layers = nn.Sequential(nn.SiLU(), layers.linear(emb_dim, c_out))
         self.out_layers = nn.Sequential(
-            layers.group_norm(groups, c_out, eps), nn.SiLU(), nn.Identity(), layers.conv(c_out, c_out)
+            layers.group_norm(groups, c_out, eps), nn.SiLU(inplace=True), nn.Identity(), layers.conv(c_out, c_out)
         )
         self.skip_connection = nn.Identity() if c_in == c_out else layers.conv(c_in, c_out, kernel=1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """x: bt c h w; emb: bt d."""
-        h = self.in_layers(x) + self.emb_layers(emb)[:, :, None, None]
-        return self.skip_connection(x) + self.out_layers(h)
+        h = self.in_layers(x)
+        h += self.emb_layers(emb)[:, :, None, None]
+        h = self.out_layers(h)
+        h += self.skip_connection(x)
+        return h
 
 
 class TemporalResBlock(nn.Module):
-    """The residual block over frames; its norms take their statistics over the whole clip."""
+    """f of the temporal path s + f(s), a residual block; its norms take their statistics over the whole clip."""
 
     def __init__(self, layers: Layers, channels: int, emb_dim: int, groups: int, eps: float) -> None:
         super().__init__()
         self.in_layers = nn.Sequential(
-            layers.group_norm(groups, channels, eps), nn.SiLU(), layers.temporal_conv(channels, channels)
+            layers.group_norm(groups, channels, eps), nn.SiLU(inplace=True), layers.temporal_conv(channels, channels)
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), layers.linear(emb_dim, channels))
         self.out_layers = nn.Sequential(
-            layers.group_norm(groups, channels, eps), nn.SiLU(), nn.Identity(), layers.temporal_conv(channels, channels)
+            layers.group_norm(groups, channels, eps),
+            nn.SiLU(inplace=True),
+            nn.Identity(),
+            layers.temporal_conv(channels, channels),
         )
 
     def forward(self, x: Tensor, emb: Tensor, num_frames: int) -> Tensor:
         """x: b c t n; emb: (b t) d."""
         shift = rearrange(self.emb_layers(emb), "(b t) c -> b c t 1", t=num_frames)
-        return x + self.out_layers(self.in_layers(x) + shift)
+        h = self.in_layers(x)
+        h += shift
+        return self.out_layers(h)
 
     def norms_and_convs(self) -> tuple[tuple[nn.GroupNorm, nn.Module], tuple[nn.GroupNorm, nn.Module]]:
         """What takes the moments of the clip, and what follows, in order."""
@@ -71,9 +82,9 @@ class VideoResBlock(ResBlock):
         spatial = self.spatial(x, emb)
         height = spatial.shape[2]
         clip = rearrange(spatial, "(b t) c h w -> b c t (h w)", t=num_frames)
-        temporal = self.time_stack(clip, emb, num_frames)
-        temporal = rearrange(temporal, "b c t (h w) -> (b t) c h w", h=height)
-        return self.time_mixer(spatial, temporal, image_only)
+        update = rearrange(self.time_stack(clip, emb, num_frames), "b c t (h w) -> (b t) c h w", h=height)
+        # α s + (1 - α) (s + f(s)) = s + (1 - α) f(s)
+        return torch.addcmul(spatial, self.time_mixer.temporal_weight(spatial, image_only), update)
 
     def spatial(self, x: Tensor, emb: Tensor) -> Tensor:
         """The half within each frame. x: bt c h w; emb: bt d."""
@@ -92,8 +103,10 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     def __init__(self, layers: Layers, channels: int) -> None:
         super().__init__()
-        self.conv = layers.conv(channels, channels)
+        self.conv = layers.doubling_conv(channels, channels)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """`size` is that of the skip connection to come: twice x, or one less where an odd size was halved."""
+        if tuple(size) == (2 * x.shape[2], 2 * x.shape[3]):
+            return self.conv(x[None])[0]
         return self.conv(F.interpolate(x, size=size, mode="nearest"))

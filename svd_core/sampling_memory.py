@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .activations import UNetCall
 from .config import UNetConfig
+from .errors import SVDError
 from .free_memory import is_out_of_memory, release_cached_memory
 from .sampling_plan import SamplingPlan, plan_sampling
 from .split import Split
@@ -32,6 +33,7 @@ class SamplingMemory:
         self.choice, self.free, self.limit, self.log_level = choice, free, limit, log_level
         self.is_oom, self.release = is_oom, release
         self.plans: dict[tuple[UNetConfig, UNetCall], SamplingPlan] = {}
+        self.together: dict[tuple[UNetConfig, UNetCall], bool] = {}
         self.said: set[str] = set()
 
     def plan(self, config: UNetConfig, call: UNetCall) -> SamplingPlan:
@@ -40,6 +42,17 @@ class SamplingMemory:
             plan = self.plans[config, call] = plan_sampling(config, call, self.free(), self.choice, self.limit)
             self.say_once(f"sampling: {plan}")
         return self.plans[config, call]
+
+    def clips_at_once(self, config: UNetConfig, call: UNetCall) -> int:
+        """All clips of the call where that needs no split, else one: the batch saves time, but memory comes first."""
+        if (config, call) not in self.together:
+            try:
+                plan = plan_sampling(config, call, self.free(), self.choice, self.limit)
+            except SVDError:
+                self.together[config, call] = False
+            else:
+                self.together[config, call] = plan.split is None
+        return call.clips if self.together[config, call] else 1
 
     def run(self, config: UNetConfig, call: UNetCall, evaluate: Callable[[Split | None], Tensor]) -> Tensor:
         """What `evaluate` returns under the plan; where memory runs out, it is called again with a smaller split."""

@@ -20,7 +20,7 @@ MemoryChoice = Literal["automatic", "fastest", "smallest"]
 MEMORY_CHOICES: tuple[str, ...] = get_args(MemoryChoice)
 
 # "smallest" stops here: beyond it the buffers of the clip are what counts, and small pieces would only cost time.
-WORTH_SPLITTING = 1.25
+WORTH_SPLITTING = 1.2
 PIXELS_PER_LATENT = AutoencoderConfig().downscale  # of every released model; only for what users are told
 
 

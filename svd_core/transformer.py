@@ -31,19 +31,24 @@ class TransformerBlock(nn.Module):
         self.ff = FeedForward(layers, dim)
 
     def forward(self, x: Tensor, context: Tensor, hooks: UNetHooks) -> Tensor:
-        """x: (b r) l c; context: b m k, each row serving r rows of x. Returns (b r) l c."""
+        """x: (b r) l c, overwritten; context: b m k, each row serving r rows of x. Returns (b r) l c."""
         if self.temporal:
-            x = x + self.ff_in(self.norm_in(x))
-        x = x + hooks.self_attention(self.attn1, self.norm1(x))
+            x = _added(x, self.ff_in(self.norm_in(x)))
+        x = _added(x, hooks.self_attention(self.attn1, self.norm1(x)))
         x = hooks.after_self_attention(x)
-        x = x + self.cross_attention(x, context, hooks)
-        return x + self.ff(self.norm3(x))
+        x = _added(x, self.cross_attention(x, context, hooks))
+        return _added(x, self.ff(self.norm3(x)))
 
     def cross_attention(self, x: Tensor, context: Tensor, hooks: UNetHooks) -> Tensor:
         repeats = x.shape[0] // context.shape[0]
         if context.shape[1] == 1 and not hooks.watches_cross_attention():
             return self.attn2.of_one_token(context).repeat_interleave(repeats, dim=0)  # (b r) 1 c
         return hooks.cross_attention(self.attn2, self.norm2(x), context.repeat_interleave(repeats, dim=0))
+
+
+def _added(x: Tensor, update: Tensor) -> Tensor:
+    """x + update, in place; gradients need the x that was normalised."""
+    return x + update if torch.is_grad_enabled() else x.add_(update)
 
 
 class SpatialVideoTransformer(nn.Module):

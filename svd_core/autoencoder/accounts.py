@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..layers import doubling_size
 from .decoder_shapes import Frame, Step
 from .plan import DecodePlan
 
@@ -69,7 +70,7 @@ class Account:
         frames = min(self.plan.frames_at_once, self.num_frames)
         pending = self.spilled * frames * pictures.size * (frames < self.num_frames)
         for step in steps:
-            yield Place(pending + frames * (step.before.size + _layer_size(step)), finished)
+            yield Place(pending + frames * step.before.size + _layer_size(step, frames), finished)
             yield Place(pending + frames * (step.x.size + block_size(step.x.size, step.y.size)), finished)
         yield Place(pending + frames * (2 * steps[-1].y.size + pictures.size), finished)
 
@@ -98,7 +99,7 @@ class Account:
             frames, buffers = window.frames, given + (result if window.start else 0)
             ahead = self.spilled * window.next * before
             copies = ahead + self.spilled * window.previous * y
-            yield Place(copies + frames * (self.spilled * before + _layer_size(step)), buffers)
+            yield Place(copies + frames * self.spilled * before + _layer_size(step, frames), buffers)
             yield Place(copies + frames * (own + block_size(x, y)), buffers)
             yield Place(copies + (frames + self.measured) * y, buffers)
             if self.spilled or frames < self.num_frames:
@@ -177,7 +178,8 @@ class Account:
             band = x.rows(_rows(x, self.plan.bands))
             return (spilled + 3) * x.size + max(x.size, (3 + spilled) * band)
         if step.layer == "upsample":
-            return spilled * before.rows(seen) + (2 + spilled) * x.rows(2 * seen)
+            copies = spilled * (before.rows(seen) + x.rows(2 * seen))
+            return copies + doubling_size(x.channels, 1, seen, before.width)
         if step.layer == "stem":
             return spilled * before.rows(seen) + (1 + spilled) * x.rows(seen)
         return 2 * spilled * before.rows(seen)
@@ -188,9 +190,11 @@ class Account:
         yield Place((self.spilled + 1) * (y.rows(seen) + pictures.rows(seen)), buffers)
 
 
-def _layer_size(step: Step) -> int:
-    """What the layer before a block makes, at its fullest, beside its input."""
-    return {"stem": step.x.size, "attention": 5 * step.x.size, "upsample": 2 * step.x.size, "none": 0}[step.layer]
+def _layer_size(step: Step, frames: int) -> int:
+    """What the layer before a block makes of some frames, at its fullest, beside its input."""
+    if step.layer == "upsample":
+        return doubling_size(step.x.channels, frames, step.before.height, step.before.width)
+    return {"stem": 1, "attention": 5, "none": 0}[step.layer] * frames * step.x.size
 
 
 def _rows(frame: Frame, bands: int) -> int:

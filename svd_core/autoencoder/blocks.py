@@ -81,7 +81,7 @@ class VideoResnetBlock(ResnetBlock):
         spatial = self.spatial(x)
         clip = rearrange(spatial, "(b t) c h w -> b c t (h w)", t=num_frames)
         temporal = rearrange(self.time_stack(clip), "b c t (h w) -> (b t) c h w", h=spatial.shape[2])
-        return spatial + self.temporal_weight(spatial).to(spatial.dtype) * temporal
+        return torch.addcmul(spatial, self.temporal_weight(spatial).to(spatial.dtype), temporal)
 
 
 def _tokens(x: Tensor) -> Tensor:
@@ -128,10 +128,10 @@ class Middle(nn.Module):
 class Upsample(nn.Module):
     def __init__(self, layers: Layers, channels: int) -> None:
         super().__init__()
-        self.conv = layers.conv(channels, channels)
+        self.conv = layers.doubling_conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))  # bt c 2h 2w
+        return self.conv(x[None])[0]  # bt c 2h 2w
 
 
 class Downsample(nn.Module):

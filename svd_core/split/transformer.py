@@ -82,7 +82,7 @@ def _mix_frames(
         else:
             mixed.copy_(spread[:, some].transpose(0, 1))
         _run_block(block, mixed, context, hooks, split.tokens)
-        here += mixed.transpose(0, 1).sub_(here).mul_(weight)
+        here.lerp_(mixed.transpose(0, 1), weight)
         del here, mixed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 from svd_core import SVDError, SVDPipeline
+from svd_core.activations import UNetCall, unet_bytes
 from svd_core.sampling_plan import MemoryChoice
 from tools.random_checkpoint import tiny_config, write_checkpoint
 
@@ -99,18 +101,30 @@ def test_running_out_of_memory_repeats_one_evaluation_and_gives_the_same_clip(
     disturbed = pipe(PICTURE, **SETTINGS, output="latent", memory="fastest", max_cfg_scale=3.0)
     handle.remove()
     assert relative(disturbed, undisturbed) < AFTER_SAMPLING
-    assert len(calls) >= 5  # two branches in each of two steps, and one of them again
+    assert len(calls) >= 3  # both branches at once in each of two steps, and one step again, in pieces
     assert sum("Memory ran out" in line for line in caplog.messages) == 1
 
 
 def test_guidance_of_one_everywhere_skips_the_unconditional_branch(pipe: SVDPipeline) -> None:
-    calls: list[int] = []
-    handle = pipe.unet.register_forward_hook(lambda *_: calls.append(1))
+    frames: list[int] = []
+    handle = pipe.unet.register_forward_hook(lambda _, __, v: frames.append(len(v)))
     pipe(PICTURE, **SETTINGS, min_cfg_scale=1.0, max_cfg_scale=1.0)
-    skipped = len(calls)
     pipe(PICTURE, **SETTINGS, min_cfg_scale=2.0, max_cfg_scale=1.0)
     handle.remove()
-    assert (skipped, len(calls) - skipped) == (2, 4)
+    assert frames == [3, 3, 6, 6]
+
+
+def test_guidance_branches_run_apart_where_both_do_not_fit(pipe: SVDPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = pipe(PICTURE, **SETTINGS, output="latent")
+    config, call = pipe.unet.config, UNetCall(8, 16, 3, torch.float32)
+    room = unet_bytes(config, replace(call, clips=2)) - 1  # of which a plan uses a part, which one clip fits into
+    monkeypatch.setattr("svd_core.pipeline.free_memory", lambda _: room)
+    frames: list[int] = []
+    handle = pipe.unet.register_forward_hook(lambda _, __, v: frames.append(len(v)))
+    apart = pipe(PICTURE, **SETTINGS, output="latent")
+    handle.remove()
+    assert frames == [3, 3, 3, 3]
+    assert relative(apart, together) < AFTER_SAMPLING
 
 
 @pytest.mark.parametrize(("name", "shape"), [("svd_demo", (14, 96, 96, 3)), ("other", (25, 576, 1024, 3))])

@@ -63,6 +63,7 @@ def counted(config: UNetConfig, call: UNetCall, split: Split | None) -> int:
 
     unet = on_meta(config).to(call.dtype)
 
+    @torch.no_grad()
     def run() -> None:
         unet(
             empty(call.rows, config.in_channels, call.height, call.width),
@@ -99,6 +100,7 @@ def test_planned_peak_at_full_size(choice: str) -> None:
     assert plan.peak == pytest.approx(counted(FULL, FULL_SIZE, plan.split), rel=0.1)
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("split", [None, Split(2, 150, 250)], ids=str)
 def test_planned_peak_holds_for_tensors_that_exist(split: Split | None) -> None:
     """With the attention that the CPU has, not the stand-in for it."""

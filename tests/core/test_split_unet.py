@@ -76,7 +76,7 @@ def test_fp16_is_no_worse_for_being_split(unet: VideoUNet, split: Split) -> None
     given, half = inputs(frames=4), inputs(torch.float16, frames=4)
     truth = unet(**given)
     whole, parts = (relative(halved(**half, split=which).float(), truth) for which in (None, split))
-    assert parts <= 1.05 * whole < 5e-3
+    assert parts <= 1.1 * whole < 5e-3
 
 
 @pytest.mark.parametrize("marked", [(1, 1, 1, 1, 1, 1), (0, 1, 0, 0, 0, 1)])
