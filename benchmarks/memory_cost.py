@@ -1,7 +1,8 @@
 """What small memory costs in time where the fast way would fit as well: one UNet call and one decode, split and whole.
 
-    python -m benchmarks.memory_cost [--frames 8] [--height 128] [--width 256] [--rounds 3] [--out FILE.json]
+    python -m benchmarks.memory_cost [--stages sampling decode] [--frames 8] [--height 128] [--width 256] [--rounds 3]
 
+Small pictures make the price of small pieces look high: every piece reads all weights, and has little to do with them.
 Random weights of the released sizes, fp32 on the CPU, fp16 on a GPU where there is one; the ways take turns.
 """
 
@@ -32,6 +33,7 @@ Ways = Mapping[str, Callable[[], Any]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--height", type=int, default=128, help="pixels")
     parser.add_argument("--width", type=int, default=256, help="pixels")
@@ -43,8 +45,8 @@ def main() -> None:
     shape = (options.frames, options.height // 8, options.width // 8)
     figures = {}
     with torch.inference_mode():
-        for stage, ways in (("sampling", unet_ways), ("decode", decode_ways)):
-            figures[stage] = report(stage, timed(ways(shape, device, dtype), options.rounds, device))
+        for stage in options.stages:
+            figures[stage] = report(stage, timed(STAGES[stage](shape, device, dtype), options.rounds, device))
     if options.out:
         hardware = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu"
         setup = {"frames, latent height, width": shape, "dtype": str(dtype), "device": hardware}
@@ -116,6 +118,8 @@ def report(stage: str, seconds: dict[str, list[float]]) -> dict[str, list[float]
         print(f"{stage:9} {name:26} {median(each):6.2f} s ({spread})  {median(each) / fastest:.2f}x", flush=True)
     return seconds
 
+
+STAGES = {"sampling": unet_ways, "decode": decode_ways}
 
 if __name__ == "__main__":
     main()

@@ -40,8 +40,8 @@ class StageSettings:
 
 STAGES = {
     "autoencoder": StageSettings(steps=7000, batch=6, learning_rate=2e-3, share=0.25, ema_decay=0.995),
-    "temporal_decoder": StageSettings(steps=4000, batch=1, learning_rate=1e-3, share=0.1, ema_decay=0.99, muon=True),
-    "unet": StageSettings(steps=6000, batch=8, learning_rate=2e-3, share=0.65, muon=True),
+    "temporal_decoder": StageSettings(steps=6000, batch=1, learning_rate=1e-3, share=0.15, ema_decay=0.99, muon=True),
+    "unet": StageSettings(steps=6000, batch=8, learning_rate=2e-3, share=0.6, muon=True),
 }
 
 

@@ -55,13 +55,7 @@ def test_file_is_small_fp16_and_in_the_official_layout() -> None:
     assert (DEMO.width, DEMO.height, DEMO.num_frames) == (SIZE, SIZE, NUM_FRAMES)
 
 
-MISSED = pytest.mark.xfail(
-    strict=True,
-    reason="0.65 of the flicker of lone frames where at most 0.5 is asked: the temporal decoder needs longer training",
-)
-
-
-@pytest.mark.parametrize("index", [*range(6), pytest.param(6, marks=MISSED)])
+@pytest.mark.parametrize("index", range(7))
 def test_bar(figures: Figures, index: int) -> None:
     bar = bars(figures)[index]
     print(bar)
