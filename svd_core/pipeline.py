@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import conditioning, correction, diffusion, guidance, image, memory, noise, schedules, storage
+from . import conditioning, correction, diffusion, guidance, image, noise, schedules, storage
 from .activations import UNetCall
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint, extend, load_weights, open_checkpoint
@@ -24,6 +24,7 @@ from .checks import check_latents, check_num_frames, check_positions
 from .clip_vision import ClipVision
 from .conditioning import MicroConditioning
 from .config import ModelConfig
+from .decode_plan import describe_decode, plan_decode
 from .errors import SVDError, needing
 from .free_memory import free_memory, room_to_spill
 from .given_frames import GivenFrames
@@ -341,8 +342,8 @@ class SVDPipeline:
         num_frames, _, height, width = z.shape
         clip = (self.vae.config, height, width, num_frames, dtype)
         free = free_memory(self.device)
-        plan = memory.plan_decode(*clip, free, room_to_spill(self.device), frames_at_once)
-        logger.info(memory.describe_decode(*clip, plan, free))
+        plan = plan_decode(*clip, free, room_to_spill(self.device), frames_at_once)
+        logger.info(describe_decode(*clip, plan, free))
         return self.vae.decode_planned(z.to(dtype), plan, device=self.device)
 
 
