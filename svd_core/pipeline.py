@@ -161,7 +161,8 @@ class SVDPipeline:
         Video to video: below a denoising_strength of 1 the clip starts from the frames of input_video with noise, at
         the level that `schedules.sigmas` tells; denoising_steps is its `shortening`. Held frames: mask_frames are
         pictures that stay in the frames mask_frame_ids (negative ones count from the end), or what of them masks
-        (h w, or one for each; 1 is held) leave. All are fitted to the video's size as the picture is.
+        (h w, or a list with one for each; 1 is held) leave. All are fitted to the video's size as the picture is; a
+        mask of the video's shape stays as it is.
         post_normalize gives all frames the mean and deviation of the clip's latents, contrast_enhance_scale multiplies
         these, colour_match (0 to 1) brings every frame to the picture's colours; see `correction.py`.
 
