@@ -175,12 +175,13 @@ class SVDPipeline:
             raise SVDError(f"The pipeline animates one picture and got {len(pixels)}; use its animate_all for several.")
         seed = seed if generator is None else noise.drawn_seed(generator)
         made_for = self.release or UNKNOWN
-        num_frames = made_for.num_frames if num_frames is None else num_frames
+        positions = self.unet.config.num_positions
+        num_frames = (positions or made_for.num_frames) if num_frames is None else num_frames
         max_cfg_scale = made_for.max_cfg_scale if max_cfg_scale is None else max_cfg_scale
         width = made_for.width if width is None else width
         height = made_for.height if height is None else height
         check_num_frames(num_frames)
-        check_positions(num_frames, self.unet.config.num_positions)
+        check_positions(num_frames, positions)
         given = GivenFrames(input_video, denoising_strength, mask_frames, mask_frame_ids, masks)
         given.check(num_frames)
         correction.check_settings(contrast_enhance_scale, colour_match)
