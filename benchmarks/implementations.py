@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from svd_core.autoencoder import Autoencoder
 from svd_core.clip_vision import ClipVision
+from svd_core.decode_plan import plan_decode
 from svd_core.free_memory import free_memory, room_to_spill
 from svd_core.layers import Layers
-from svd_core.memory import plan_decode
 from svd_core.unet import VideoUNet
 from tools.comfyui import find_comfyui
 

@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from ..svd_core.checks import check_latents
-from ..svd_core.held_frames import hold_frames, latent_masks, parse_frame_ids
+from ..svd_core.held_frames import fit_masks, hold_frames, latent_masks, parse_frame_ids
 from ..svd_core.image import FIT_MODES
 from .host import ALIASES, CATEGORY, io
-from .host_frames import encode_like
+from .host_frames import encode_like, video_size
 from .vae_conditioning import check_vae
 
 
@@ -75,7 +75,8 @@ class SVDHoldFrames(io.ComfyNode):
         latents = encode_like(vae, pictures, clip, fit)
         if len(pictures) == 1 and len(places) == num_frames:
             latents = latents.expand(num_frames, -1, -1, -1)
-        held = hold_frames(latents, places, num_frames, hold_mask, clip)
+        masks = None if hold_mask is None else fit_masks(hold_mask, *video_size(vae, clip), fit)
+        held = hold_frames(latents, places, num_frames, masks, clip)
         free = 1.0 - held.mask  # the host's noise mask is 1 where it samples
         if "noise_mask" in latent:
             free = free.minimum(latent_masks(latent["noise_mask"], num_frames, free))

@@ -13,9 +13,14 @@ from .host import ProgressBar, model_management
 
 def encode_like(vae: Any, frames: Tensor, clip: Tensor, fit: str) -> Tensor:
     """frames: k h' w' 3 in [0, 1]; clip: t 4 h w, the size wanted. Returns unscaled latents, k 4 h w."""
+    size = video_size(vae, clip)
+    return encode_frames(_watched(frames), lambda pixels: vae.encode(pixels.movedim(1, -1)), *size, fit)
+
+
+def video_size(vae: Any, clip: Tensor) -> tuple[int, int]:
+    """Width and height, in pixels, of latents t 4 h w."""
     scale = vae.spacial_compression_encode()
-    height, width = (side * scale for side in clip.shape[-2:])
-    return encode_frames(_watched(frames), lambda pixels: vae.encode(pixels.movedim(1, -1)), width, height, fit)
+    return scale * clip.shape[-1], scale * clip.shape[-2]
 
 
 def _watched(frames: Tensor) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ import torch
 
 from ..svd_core.activations import UNetCall
 from ..svd_core.config import UNetConfig
-from ..svd_core.memory import USABLE
+from ..svd_core.decode_plan import USABLE
 from ..svd_core.sampling_memory import SamplingMemory
 from ..svd_core.sampling_plan import smallest_bytes
 from .host import model_management

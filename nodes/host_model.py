@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.conds
+import comfy.latent_formats
 import comfy.model_base
 import comfy.model_patcher
 import comfy.patcher_extension
@@ -21,6 +22,7 @@ from ..svd_core.activations import UNetCall
 from ..svd_core.checkpoint import Checkpoint, settings_tensor
 from ..svd_core.config import UNetConfig
 from ..svd_core.layers import Layers
+from ..svd_core.releases import LatentColours
 from ..svd_core.sampling_memory import SamplingMemory
 from ..svd_core.split import Split
 from ..svd_core.storage import FP8
@@ -177,6 +179,15 @@ def host_unet_config(config: UNetConfig) -> dict[str, Any]:
     }
 
 
+def latent_format(colours: LatentColours) -> Any:
+    """Of latents that no other autoencoder knows: every preview makes the linear guess, with these colours."""
+    made = comfy.latent_formats.SD15()
+    made.latent_rgb_factors = [list(channel) for channel in colours.factors]
+    made.latent_rgb_factors_bias = list(colours.bias)
+    made.taesd_decoder_name = None
+    return made
+
+
 def is_video_model(patcher: Any) -> bool:
     """Whether a MODEL is Stable Video Diffusion, ours or the host's."""
     return isinstance(patcher.model, comfy.model_base.SVD_img2vid)
@@ -193,6 +204,8 @@ def make_model(checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool 
     device = model_management.get_torch_device()
     parameters = num_parameters(checkpoint, "unet")
     config = SVDModelConfig(host_unet_config(checkpoint.unet))
+    if checkpoint.release and checkpoint.release.colours:
+        config.latent_format = latent_format(checkpoint.release.colours)
     supported = list(config.supported_inference_dtypes)
     dtype = dtype or model_management.unet_dtype(
         model_params=parameters, supported_dtypes=supported, weight_dtype=checkpoint.dtype("unet")

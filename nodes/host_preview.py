@@ -11,10 +11,8 @@ import latent_preview
 from torch import Tensor
 
 from ..svd_core.preview import contact_sheet, latent_colours, tiny_decoded
-from ..svd_core.releases import DEMO
 from ..svd_core.tiny_decoder import TinyVideoDecoder, load_tiny_decoder
 from .host import ProgressBar
-from .loader import RELEASE
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +27,8 @@ class Preview:
         self.bar, self.total = ProgressBar(total), total
         self.latent_format = model.model.latent_format
         self.chosen = chosen_previewer(model)
-        # The demo model has an autoencoder of its own, whose latents TAESDV does not know.
-        known = self.chosen is None and model.get_attachment(RELEASE) is not DEMO
+        # TAESDV knows the latents that the host's decoders of this format know.
+        known = self.chosen is None and self.latent_format.taesd_decoder_name is not None
         self.decoder = tiny_decoder(model.load_device) if known else None
 
     def show(self, step: int, x0: Tensor, x: Tensor, total_steps: int, done: int = 0) -> None:

@@ -11,11 +11,11 @@ import comfy.sd
 import torch
 from torch import Tensor
 
-from ..svd_core import memory
 from ..svd_core.autoencoder import Autoencoder, DecodePlan
 from ..svd_core.autoencoder.footprint import decode_footprint, encode_bytes
 from ..svd_core.checkpoint import Checkpoint, settings_tensor
 from ..svd_core.config import AutoencoderConfig
+from ..svd_core.decode_plan import describe_decode, plan_decode
 from ..svd_core.free_memory import room_to_spill
 from ..svd_core.layers import Layers
 from .host import model_management
@@ -117,8 +117,8 @@ class SVDVAE(comfy.sd.VAE):
         num_frames, _, height, width = latents.shape
         clip = (self.config, height, width, num_frames, dtype)
         free = self.patcher.get_free_memory(self.device)
-        plan = memory.plan_decode(*clip, free, room_to_spill(self.device), frames_at_once)
-        logger.info(memory.describe_decode(*clip, plan, free))
+        plan = plan_decode(*clip, free, room_to_spill(self.device), frames_at_once)
+        logger.info(describe_decode(*clip, plan, free))
         z = latents.to(self.device, dtype)
         return self.first_stage_model.decode_planned(z, plan, device=self.device, is_oom=model_management.is_oom)
 

@@ -8,12 +8,18 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import SVDError
-from .held_frames import HeldFrames, hold_frames, latent_masks, resolve_frame_ids
+from .held_frames import (
+    HeldFrames,
+    check_mask_count,
+    fit_masks,
+    hold_frames,
+    latent_masks,
+    resolve_frame_ids,
+)
 from .video_to_video import PictureEncoder, check_length, encode_frames
 
 logger = logging.getLogger(__name__)
@@ -49,7 +55,7 @@ class GivenFrames:
                 "give one picture for each."
             )
         if self.masks is not None:
-            latent_masks(as_masks(self.masks), len(places), torch.empty(1, 1, 1, 1))
+            check_mask_count(len(as_masks(self.masks)), len(places))
 
     @property
     def starts_from_video(self) -> bool:
@@ -68,23 +74,29 @@ class GivenFrames:
             start = encode_frames(islice(self.input_video, num_frames), encode, width, height, fit)
         if self.holds:
             latents = encode_frames(self.mask_frames, encode, width, height, fit)
-            masks = None if self.masks is None else as_masks(self.masks)
+            masks = None if self.masks is None else self._latent_masks(latents, width, height, fit)
             held = hold_frames(latents, self.mask_frame_ids, num_frames, masks, start)
         return start, held
 
+    def _latent_masks(self, latents: Tensor, width: int, height: int, fit: str) -> Tensor:
+        """k 1 h w."""
+        fitted = [fit_masks(mask[None], width, height, fit) for mask in as_masks(self.masks)]
+        return torch.cat([latent_masks(mask, 1, latents) for mask in fitted])
 
-def as_masks(masks: Any) -> Tensor:
-    """b h w fp32 in [0, 1]: of a tensor or array [b] h w of floats or booleans, or of a list of them.
+
+def as_masks(masks: Any) -> list[Tensor]:
+    """Each h w fp32 in [0, 1]: of a tensor or array [b] h w of floats or booleans, or of a list of h w of any sizes.
 
     Raises SVDError for other shapes and values.
     """
-    if isinstance(masks, (list, tuple)):
-        masks = np.stack([np.asarray(mask) for mask in masks])
-    tensor = torch.as_tensor(masks).float()
-    tensor = tensor[None] if tensor.ndim == 2 else tensor
-    if tensor.ndim != 3 or not tensor.numel() or not 0.0 <= float(tensor.min()) <= float(tensor.max()) <= 1.0:
-        raise SVDError(
-            f"The masks have the shape {tuple(tensor.shape)}; give height x width, or one such for each held frame, "
-            "of numbers from 0 (free) to 1 (held)."
-        )
-    return tensor
+    if not isinstance(masks, (list, tuple)):
+        masks = torch.as_tensor(masks)
+        masks = [masks] if masks.ndim == 2 else list(masks)
+    tensors = [torch.as_tensor(mask).float() for mask in masks]
+    for mask in tensors:
+        if mask.ndim != 2 or not mask.numel() or not 0.0 <= float(mask.min()) <= float(mask.max()) <= 1.0:
+            raise SVDError(
+                f"A mask has the shape {tuple(mask.shape)}; give height x width, or one such for each held frame, "
+                "of numbers from 0 (free) to 1 (held)."
+            )
+    return tensors

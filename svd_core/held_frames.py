@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import image
 from .errors import SVDError
 from .samplers import Denoiser
 
@@ -46,7 +47,8 @@ def hold_frames(
     """Pictures in their places of a clip.
 
     latents: k 4 h w, of the pictures. frame_ids: k indices of frames from 0; negative ones count from the end.
-    masks: 1 or k of the pictures' regions to hold, b h' w' in [0, 1] at any size, 1 held; by default all of each.
+    masks: 1 or k of the regions to hold, b h' w' in [0, 1] at any size, 1 held; by default all of each. They
+    have the shape of the clip (see `fit_masks`).
     clip: t 4 h w, the latents that sampling starts from elsewhere. Raises SVDError for what does not fit together.
     """
     places = resolve_frame_ids(frame_ids, num_frames)
@@ -94,8 +96,22 @@ def latent_masks(masks: Tensor, count: int, like: Tensor) -> Tensor:
     masks: b h w or b 1 h w in [0, 1], one for all or one each of `count`. Raises SVDError for another number of them.
     """
     masks = masks.reshape(-1, 1, *masks.shape[-2:]).to(like)
-    if len(masks) not in (1, count):
-        raise SVDError(f"There are {len(masks)} masks for {count} held frames; give one for all, or one for each.")
+    check_mask_count(len(masks), count)
     if masks.shape[-2:] == like.shape[-2:]:
         return masks.clamp(0.0, 1.0)
     return F.interpolate(masks, size=like.shape[-2:], mode="area").clamp(0.0, 1.0)
+
+
+def check_mask_count(masks: int, held: int) -> None:
+    """Raises SVDError unless there is one mask for all, or one for each."""
+    if masks not in (1, held):
+        raise SVDError(f"There are {masks} masks for {held} held frames; give one for all, or one for each.")
+
+
+def fit_masks(masks: Tensor, width: int, height: int, fit: str = "crop") -> Tensor:
+    """Masks as their pictures are fitted to the video, so that what is drawn over a picture stays there; b h w.
+
+    masks: b h' w' in [0, 1]. Those of the video's shape, at any size, are left as they are. What "pad" adds is free.
+    """
+    h, w = masks.shape[-2:]
+    return masks if w * height == h * width else image.fit(masks.float()[:, None], width, height, fit)[:, 0]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import conditioning, correction, diffusion, guidance, image, memory, noise, schedules, storage
+from . import conditioning, correction, diffusion, guidance, image, noise, schedules, storage
 from .activations import UNetCall
 from .autoencoder import Autoencoder
 from .checkpoint import Checkpoint, extend, load_weights, open_checkpoint
@@ -24,6 +24,7 @@ from .checks import check_latents, check_num_frames, check_positions
 from .clip_vision import ClipVision
 from .conditioning import MicroConditioning
 from .config import ModelConfig
+from .decode_plan import describe_decode, plan_decode
 from .errors import SVDError, needing
 from .free_memory import free_memory, room_to_spill
 from .given_frames import GivenFrames
@@ -160,7 +161,8 @@ class SVDPipeline:
         Video to video: below a denoising_strength of 1 the clip starts from the frames of input_video with noise, at
         the level that `schedules.sigmas` tells; denoising_steps is its `shortening`. Held frames: mask_frames are
         pictures that stay in the frames mask_frame_ids (negative ones count from the end), or what of them masks
-        (h w, or one for each; 1 is held) leave. All are fitted to the video's size as the picture is.
+        (h w, or a list with one for each; 1 is held) leave. All are fitted to the video's size as the picture is; a
+        mask of the video's shape stays as it is.
         post_normalize gives all frames the mean and deviation of the clip's latents, contrast_enhance_scale multiplies
         these, colour_match (0 to 1) brings every frame to the picture's colours; see `correction.py`.
 
@@ -173,12 +175,13 @@ class SVDPipeline:
             raise SVDError(f"The pipeline animates one picture and got {len(pixels)}; use its animate_all for several.")
         seed = seed if generator is None else noise.drawn_seed(generator)
         made_for = self.release or UNKNOWN
-        num_frames = made_for.num_frames if num_frames is None else num_frames
+        positions = self.unet.config.num_positions
+        num_frames = (positions or made_for.num_frames) if num_frames is None else num_frames
         max_cfg_scale = made_for.max_cfg_scale if max_cfg_scale is None else max_cfg_scale
         width = made_for.width if width is None else width
         height = made_for.height if height is None else height
         check_num_frames(num_frames)
-        check_positions(num_frames, self.unet.config.num_positions)
+        check_positions(num_frames, positions)
         given = GivenFrames(input_video, denoising_strength, mask_frames, mask_frame_ids, masks)
         given.check(num_frames)
         correction.check_settings(contrast_enhance_scale, colour_match)
@@ -341,8 +344,8 @@ class SVDPipeline:
         num_frames, _, height, width = z.shape
         clip = (self.vae.config, height, width, num_frames, dtype)
         free = free_memory(self.device)
-        plan = memory.plan_decode(*clip, free, room_to_spill(self.device), frames_at_once)
-        logger.info(memory.describe_decode(*clip, plan, free))
+        plan = plan_decode(*clip, free, room_to_spill(self.device), frames_at_once)
+        logger.info(describe_decode(*clip, plan, free))
         return self.vae.decode_planned(z.to(dtype), plan, device=self.device)
 
 

@@ -10,6 +10,14 @@ LICENSE = "Stability AI Community License"
 
 
 @dataclass(frozen=True)
+class LatentColours:
+    """A linear guess of the colours, in [-1, 1], that latents in diffusion space stand for."""
+
+    factors: tuple[tuple[float, float, float], ...]  # for each channel
+    bias: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
 class Release:
     """One released checkpoint. fps and motion_bucket_id are the values its authors sample with."""
 
@@ -28,6 +36,7 @@ class Release:
     height: int = 576
     fixed_conditioning: bool = False  # fine-tuned at one fps and one motion bucket only
     license: str = LICENSE
+    colours: LatentColours | None = None  # where the latents are not those of Stable Diffusion 1.x
 
 
 _SVD = Release(
@@ -93,6 +102,10 @@ DEMO = Release(
     width=96,
     height=96,
     license="Apache-2.0",
+    colours=LatentColours(  # fitted by `python -m training colours`
+        factors=((-0.258, -0.271, -0.160), (0.089, 0.094, 0.155), (-0.149, -0.137, -0.236), (0.115, 0.109, 0.169)),
+        bias=(-0.154, -0.145, -0.134),
+    ),
 )
 EXVIDEO = Release(  # what an extension makes of a checkpoint; no file of its own
     name="exvideo",

@@ -12,8 +12,8 @@ from typing import Literal, get_args
 
 from .activations import UNetCall, unet_bytes
 from .config import AutoencoderConfig, UNetConfig
+from .decode_plan import USABLE
 from .errors import SVDError
-from .memory import USABLE
 from .split import Split
 
 MemoryChoice = Literal["automatic", "fastest", "smallest"]

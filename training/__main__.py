@@ -4,6 +4,7 @@ python -m training train --out svd_demo.safetensors [--minutes 240] [--folder .c
 python -m training evaluate svd_demo.safetensors [--scenes 32] [--sheet sheet.png]
 python -m training scene picture.png [--seed 7] [--size 96]
 python -m training show docs/demo.webp example_workflows/image_to_video.jpg
+python -m training colours svd_demo.safetensors
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from svd_core.autoencoder import Autoencoder
 from svd_core.releases import DEMO_CHECKPOINT
 
 from .autoencoder import new_autoencoder, train_autoencoder, train_temporal_decoder
+from .colours import fit_colours
 from .curves import draw_curves
 from .evaluate import Animator, bars, evaluate
 from .export import export
@@ -70,6 +72,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     command.add_argument("animation", type=Path, help="for the README: the picture beside its clips")
     command.add_argument("thumbnail", type=Path, help="for the example workflow")
     command.set_defaults(run=show)
+    command = commands.add_parser("colours", help="fit the colours that previews guess, for svd_core/releases.py")
+    command.add_argument("checkpoint", type=Path, nargs="?", default=DEMO_CHECKPOINT, help="default: the bundled one")
+    command.set_defaults(run=colours)
     return parser.parse_args(arguments)
 
 
@@ -118,6 +123,11 @@ def show(options: argparse.Namespace) -> None:
     animate = Animator(SVDPipeline.from_checkpoint(DEMO_CHECKPOINT, device="cpu"))
     animation(animate, options.animation)
     thumbnail(animate, options.thumbnail)
+
+
+def colours(options: argparse.Namespace) -> None:
+    for found in fit_colours(SVDPipeline.from_checkpoint(options.checkpoint, device="cpu").vae):
+        print(np.array2string(found.numpy(), precision=3, separator=", "))
 
 
 def draw(options: argparse.Namespace) -> None:

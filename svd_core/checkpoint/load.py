@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..config import AutoencoderConfig, ClipVisionConfig, ModelConfig, UNetConfig
 from ..errors import SVDError
-from ..releases import Release, guess_release
+from ..releases import EXVIDEO, Release, guess_release
 from .entries import Entries, Entry, Refs, find_clip, find_unet, find_vae
 from .identify import identify
 from .infer import PARTS, TITLES, check_complete, infer_clip, infer_unet, infer_vae
@@ -119,13 +119,14 @@ def open_checkpoint(
     config = _infer(found)
     _check_fit(source.name, config)
     num_frames, temporal = source.num_frames, config.vae.temporal_decoder if config.vae else None
-    release = guess_release(source.path, num_frames=num_frames, temporal_decoder=temporal)
+    extended = config.unet.num_positions if config.unet else 0  # an extension that was saved with its checkpoint
+    release = EXVIDEO if extended else guess_release(source.path, num_frames=num_frames, temporal_decoder=temporal)
     return Checkpoint(
         path=source.path,
         layout=source.layout,
         config=config,
         release=release,
-        num_frames=num_frames or (release.num_frames if release else None),
+        num_frames=extended or num_frames or (release.num_frames if release else None),
         parts={part: entries for part, (_, entries) in found.items()},
         open_file=open_file or SafetensorsFile,
     )

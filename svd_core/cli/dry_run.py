@@ -12,9 +12,9 @@ from .. import flops
 from ..activations import UNetCall, clip_bytes
 from ..autoencoder.footprint import encode_bytes
 from ..checkpoint import Checkpoint
+from ..decode_plan import describe_decode, plan_decode
 from ..free_memory import free_memory, room_to_spill
 from ..guidance import guidance_scale, needs_uncond
-from ..memory import describe_decode, plan_decode
 from ..pipeline import best_device
 from ..sampling_plan import plan_sampling
 from .batch import Batch

@@ -74,13 +74,12 @@ class GivenFiles:
         for each in self.held:
             yield from filter(None, (each.picture, each.mask))
 
-    def _masks(self, settings: Settings) -> Tensor | None:
-        """Fitted as the pictures are, so that a mask drawn over its picture stays there; k h w."""
+    def _masks(self, settings: Settings) -> list[Tensor] | None:
+        """h w each."""
         if not any(each.mask for each in self.held):
             return None
-        size = settings.width, settings.height
         whole = torch.ones(settings.height, settings.width)
-        return torch.stack([_read_mask(each.mask, *size, settings.fit) if each.mask else whole for each in self.held])
+        return [_read_mask(each.mask) if each.mask else whole for each in self.held]
 
 
 def read_picture(path: Path) -> Any:
@@ -98,9 +97,9 @@ def read_picture(path: Path) -> Any:
         raise SVDError(f"{path} cannot be read as a picture ({error}); replace it.") from error
 
 
-def _read_mask(path: Path, width: int, height: int, fit: str) -> Tensor:
+def _read_mask(path: Path) -> Tensor:
     """h w, 1 where the picture is white."""
-    return image.fit(image.to_image_tensor(read_picture(path)), width, height, fit).mean(dim=1)[0]
+    return image.to_image_tensor(read_picture(path)).mean(dim=1)[0]
 
 
 def _by_frame(options: Sequence[HoldOption], num_frames: int) -> dict[int, Path]:

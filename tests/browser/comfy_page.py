@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page, Request
 
-PATIENCE = 120_000  # milliseconds; of a busy machine, since every wait ends as soon as there is what it waits for
+AT_LENGTH = 120_000  # milliseconds; for the page to open and for a run, on a busy machine
+PATIENCE = 30_000  # for all else: a test that fails soon says more than one that hangs
 READY = "window.app?.vueAppReady && document.querySelector('[data-testid=queue-button]')"
 # The host forbids its page to ask other machines; what was refused never becomes a request.
 RECORD_REFUSED = """
@@ -53,9 +54,9 @@ class ComfyPage:
 
     def open(self) -> ComfyPage:
         """A first visit shows the template browser."""
-        self.page.goto(self.url)
-        self.page.wait_for_function(READY)
-        self.dialog.wait_for()
+        self.page.goto(self.url, timeout=AT_LENGTH)
+        self.page.wait_for_function(READY, timeout=AT_LENGTH)
+        self.dialog.wait_for(timeout=AT_LENGTH)
         return self
 
     @property
@@ -103,20 +104,26 @@ class ComfyPage:
         box.fill(words)
         return self.page.get_by_test_id("result-item")
 
-    def place(self, found: Locator, x: float = 500, y: float = 300) -> None:
-        """Take a node from the search box; it hangs on the pointer until the next click."""
-        found.click()
+    def place(self, found: Locator, title: str, x: float = 500, y: float = 300) -> None:
+        """Take a node from what the search box found; it hangs on the pointer until the next click.
+
+        Descriptions name other nodes: the title alone tells which it is.
+        """
+        found.filter(has=self.page.get_by_text(title, exact=True)).click()
         self.page.wait_for_function("app.graph.nodes.length === 1")
         self.canvas.click(position={"x": x, "y": y})
 
     def put(self, node: str) -> int:
-        """A new node on an empty graph; returns its id."""
+        """A new node on an empty graph; returns its id.
+
+        Never where the one before was: two clicks on one place, soon after each other, rename a node.
+        """
         self.clear()
         return self.page.evaluate(
             """type => {
                 const node = LiteGraph.createNode(type);
-                node.pos = [800, 220];
                 app.graph.add(node);
+                node.pos = [800, 220 - 60 * (node.id % 2)];
                 return node.id;
             }""",
             node,
@@ -124,6 +131,7 @@ class ComfyPage:
 
     def clear(self) -> None:
         """Remove the nodes, as a person does; `graph.clear` would give their ids, and with them their values, again."""
+        self.page.keyboard.press("Escape")  # from a search box that a failed test left open
         self.page.evaluate("[...app.graph.nodes].forEach(node => app.graph.remove(node)); app.canvas.ds.reset()")
 
     def select(self, node_id: int) -> None:

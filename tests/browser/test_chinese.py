@@ -41,7 +41,6 @@ def test_help_is_chinese(page: ComfyPage) -> None:
 def test_node_is_found_by_its_chinese_name(page: ComfyPage) -> None:
     name = TEXTS["SVD_TemporalVAEDecode"]["display_name"]
     page.clear()
-    found = page.search(name)
-    page.place(found.filter(has_text=PACK_NAME).filter(has_text=name).first)
+    page.place(page.search(name).filter(has_text=PACK_NAME), name)
     (node,) = page.nodes()
     assert node["type"] == "SVD_TemporalVAEDecode"

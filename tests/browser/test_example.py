@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from comfy_page import ComfyPage
+from comfy_page import AT_LENGTH, ComfyPage
 
 from tools.host import PACK_NAME
 from tools.workflow import WORKFLOWS, load_ui
@@ -27,9 +27,9 @@ def finished(page: ComfyPage) -> ComfyPage:
     """The example, loaded and run to its end."""
     page.load_template(PACK_NAME, EXAMPLE)
     page.run()
-    page.page.wait_for_function(PREVIEW)
+    page.page.wait_for_function(PREVIEW, timeout=AT_LENGTH)
     page.screenshot("running")
-    page.video.wait_for()
+    page.video.wait_for(timeout=AT_LENGTH)
     page.page.wait_for_function("document.querySelector('video').readyState >= 2")
     return page
 

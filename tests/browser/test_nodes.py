@@ -31,7 +31,7 @@ def test_node_is_added_by_an_alias(page: ComfyPage, alias: str) -> None:
     titles = [found.inner_text().splitlines()[0] for found in ours.all()]
     assert sorted(titles) == sorted(NAMES.values())
     page.screenshot("search_" + alias.replace(" ", "_"))
-    page.place(ours.filter(has_text=NAMES["SVD_Sampler"]))
+    page.place(ours, NAMES["SVD_Sampler"])
     (node,) = page.nodes()
     assert (node["type"], node["title"]) == ("SVD_Sampler", NAMES["SVD_Sampler"])
 

@@ -135,6 +135,8 @@ def test_defaults_are_what_it_was_made_for(checkpoint: Path, extension: Path) ->
     pipe = SVDPipeline.from_checkpoint(checkpoint, device="cpu", extension=extension)
     assert pipe.release is not None
     assert (pipe.release.num_frames, pipe.release.width, pipe.release.max_cfg_scale) == (128, 512, 2.0)
+    clip = pipe(PICTURE, width=32, height=16, num_inference_steps=1, output="latent")
+    assert len(clip) == POSITIONS  # a file may have fewer than the published one
 
 
 BLOCK = 7  # of the tiny model's first transformer
@@ -169,4 +171,6 @@ def test_a_model_saved_again_is_read_again(checkpoint: Path, extension: Path, tm
     weights = {f"model.diffusion_model.{name}": value.contiguous() for name, value in extended.read("unet")}
     hidden = json.dumps({"unet": {"head_dim": 16, "norm_groups": 32}})
     save_file(weights, tmp_path / "saved.safetensors", {"svd_config": hidden})
-    assert open_checkpoint(tmp_path / "saved.safetensors").unet == extended.unet
+    again = open_checkpoint(tmp_path / "saved.safetensors")
+    assert again.unet == extended.unet
+    assert (again.release, again.num_frames) == (extended.release, POSITIONS)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from svd_core import SVDError, SVDPipeline
+from svd_core.given_frames import GivenFrames
 from svd_core.held_frames import hold_frames, latent_masks, parse_frame_ids
 from svd_core.noise import step_generator
 from svd_core.samplers import SAMPLERS
@@ -152,9 +153,25 @@ def test_masks_and_a_video_go_together(pipe: SVDPipeline) -> None:
     assert not torch.allclose(held[1, :, rows:], z[:, rows:], atol=1e-2)
 
 
+def test_masks_are_fitted_as_their_pictures_are() -> None:
+    """A clip of 64x32 shows the middle half of a square picture, rows 16 to 48: its upper 24 rows end at row 8."""
+    drawn, of_the_clip = np.zeros((64, 64), np.float32), np.zeros((4, 8), bool)  # of different sizes
+    drawn[:24], of_the_clip[:, :2] = 1.0, True
+    pictures = [np.zeros((64, 64, 3), np.uint8)] * 2
+    given = GivenFrames(mask_frames=pictures, mask_frame_ids=[0, 2], masks=[drawn, of_the_clip])
+    for fit, rows in (("crop", [1, 0, 0, 0]), ("stretch", [1, 0.5, 0, 0]), ("pad", [1, 0.5, 0, 0])):
+        _, held = given.encode(lambda pixels: torch.zeros(1, 4, 4, 8), 3, 64, 32, fit)
+        assert held is not None
+        assert held.mask[0, 0, :, 4].tolist() == pytest.approx(rows, abs=0.05)
+        assert held.mask[2, 0, 0].tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
+    assert held.mask[0, 0, 0].round().tolist() == [0, 0, 1, 1, 1, 1, 0, 0]  # black bars are free
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
+        ({"mask_frames": PICTURES, "mask_frame_ids": [0, 1], "masks": []}, "0 masks for 2"),
+        ({"mask_frames": PICTURES, "mask_frame_ids": [0, 1], "masks": [np.ones(4)]}, "A mask has the shape .4,."),
         ({"mask_frame_ids": [0]}, "0 mask_frames for 1 mask_frame_ids"),
         ({"mask_frames": PICTURES}, "No frame is named"),
         ({"mask_frames": PICTURES, "mask_frame_ids": [0]}, "2 mask_frames for 1"),

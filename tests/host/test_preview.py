@@ -87,3 +87,13 @@ def test_another_file_in_its_place_ends_no_run(client: Client, host: Host, promp
     tiny_decoder.write_bytes(b"nothing of the kind")
     assert len(previews(client, prompt)) == STEPS
     assert host.log_text().count("The preview does without models/vae_approx/taesdv.safetensors") == 2
+
+
+def test_bundled_model_is_shown_in_its_own_colours(client: Client) -> None:
+    """They are nearly grey; with the factors of Stable Diffusion's latents the same clip is bright blue."""
+    prompt = with_inputs(
+        load_api(), LoadImage={"image": client.upload_image(DEMO_PICTURE)}, SVD_Sampler={"steps": STEPS}
+    )
+    picture = previews(client, prompt)[-1].astype(float)  # h w 3
+    assert picture.std() > 10
+    assert picture.std(axis=-1).mean() < 10

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 
 from svd_core import SVDPipeline, load_metadata, load_video, save_video
@@ -87,9 +88,10 @@ def test_a_mask_is_fitted_as_its_picture_is(desk: Path) -> None:
     options.checkpoint = DEMO_CHECKPOINT
     given = Batch.from_options(options).given
     assert given.mask_frame_ids == [0, 3]
-    first, last = given.masks
+    _, held = given.encode(lambda pixels: F.avg_pool2d(pixels, 8)[:, [0, 0, 0, 0]], 4, 192, 96, "crop")
+    first, _, _, last = held.mask  # 1 12 24
     assert first.min() == 1  # it has none of its own
-    assert last[:20].min() > 0.99 and last[28:].max() < 0.01  # stretched, the edge would be at row 36
+    assert last[:, :2].min() > 0.99 and last[:, 4:].max() < 0.01  # stretched, the edge would be between rows 4 and 5
 
 
 def test_it_is_the_clip_of_the_pipeline(animate: Animate, desk: Path, checkpoint: Path, extension: Path) -> None:

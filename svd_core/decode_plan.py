@@ -32,9 +32,10 @@ def plan_decode(
 ) -> DecodePlan:
     """The fastest plan that fits: many frames at once before few, then one buffer or host memory, then bands.
 
-    height, width: of the latent. free_device, free_host: bytes, None where unknown. A device that does not say, or says
-    zero although its caches may hold what is needed, gets the smallest plan that costs little. frames_at_once: never
-    more than that; 0 leaves it open. Raises SVDError where nothing fits, with what would.
+    height, width: of the latent. free_device, free_host: bytes, None where unknown; a free_host of 0 stands for a
+    device that shares the host's memory, such as a CPU. A device that does not say, or says zero although its caches
+    may hold what is needed, gets the smallest plan that costs little. frames_at_once: never more than that; 0 leaves
+    it open. Raises SVDError where nothing fits, with what would.
     """
     clip = _Clip(config, height, width, num_frames, dtype)
     if not free_device:
@@ -133,13 +134,21 @@ def _refusal(clip: _Clip, room: _Room, free_device: int, free_host: int | None) 
     shrunk = largest(16, clip.shrunk)
     would = [] if shorter is None else [f"{shorter.num_frames} frame{'s' * (shorter.num_frames > 1)}"]
     would += [] if shrunk is None else [str(shrunk)]
-    least = min((clip.footprint(plan) for plan in clip.fastest_first(1)), key=lambda needed: needed.device)
-    host = "" if free_host is None else f", and {_gigabytes(least.host)} in host memory of {_gigabytes(free_host)}"
     return (
-        f"The decode of {clip.num_frames} frames of {clip} needs {_gigabytes(least.device)} on the device, of which "
-        f"{_gigabytes(free_device)} are free{host}, and may take {USABLE:.0%} of either; "
+        f"The decode of {clip.num_frames} frames of {clip} needs {_least(clip, free_device, free_host)}; "
         f"{' or '.join(would) + ' would fit' if would else 'free some memory first'}."
     )
+
+
+def _least(clip: _Clip, free_device: int, free_host: int | None) -> str:
+    """Of the plan that takes the least of the device, in words. A host without room is the device itself."""
+    plans = [plan for plan in clip.fastest_first(1) if free_host != 0 or not plan.spill]
+    needed = min(map(clip.footprint, plans), key=lambda needed: needed.device)
+    device, free = _gigabytes(needed.device), _gigabytes(free_device)
+    if free_host == 0:
+        return f"{device} of memory, of which {free} are free, and may take {USABLE:.0%} of them"
+    host = "" if free_host is None else f", and {_gigabytes(needed.host)} in host memory of {_gigabytes(free_host)}"
+    return f"{device} on the device, of which {free} are free{host}, and may take {USABLE:.0%} of either"
 
 
 def _gigabytes(size: float) -> str:
