@@ -13,11 +13,11 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from tools.diffusers_folder import clip_json, unet_json, vae_json
 from torch import Tensor, nn
 
 from svd_core.autoencoder import Autoencoder
 from svd_core.clip_vision import ClipVision
+from svd_core.convert.diffusers_json import clip_json, unet_json, vae_json
 from svd_core.decode_plan import plan_decode
 from svd_core.free_memory import free_memory, room_to_spill
 from svd_core.layers import Layers

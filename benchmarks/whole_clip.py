@@ -9,11 +9,11 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from PIL import Image
-from tools.diffusers_folder import SCHEDULER, preprocessor_json
 from torch import Tensor
 
 from svd_core import SVDPipeline, diffusion, guidance, image, noise, schedules
 from svd_core.conditioning import augment
+from svd_core.convert.diffusers_json import SCHEDULER, preprocessor_json
 from svd_core.samplers import sample_euler
 from tools.comfyui import REPOSITORY
 

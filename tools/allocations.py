@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -79,6 +79,13 @@ class AllocationCounter(TorchDispatchMode):
             return self._host_empty(*args, **kwargs)
         finally:
             self._place = None
+
+
+def peak_bytes(run: Callable[[], Any]) -> int:
+    """The most bytes alive at once during `run()`, on the device that had most."""
+    with torch.no_grad(), AllocationCounter() as counter:
+        run()
+    return max(counter.peak.values())
 
 
 def _tensors(tree: Any) -> Iterator[Tensor]:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from svd_core import attention
 from svd_core.attention import FeedForward
 from svd_core.layers import WORTH_FOUR_PHASES, Layers, convolve_doubled, doubling_size
+from tools.allocations import peak_bytes
 
-from .allocations import peak_bytes
 from .test_networks import relative
 
 

@@ -25,7 +25,7 @@ from svd_core.sampling_memory import SamplingMemory
 from svd_core.sampling_plan import plan_sampling
 from svd_core.split import Split
 from svd_core.unet import VideoUNet
-from tools.allocations import AllocationCounter
+from tools.allocations import peak_bytes
 
 from .test_networks import SMALL_UNET, randomised, relative, unet_inputs
 
@@ -48,13 +48,6 @@ class FusedAttention(UNetHooks):
 @functools.cache
 def on_meta(config: UNetConfig) -> VideoUNet:
     return VideoUNet(config, Layers(device="meta"))
-
-
-def peak_bytes(run: Callable[[], Any]) -> int:
-    """The most bytes alive at once during `run()`, on the device that had most."""
-    with torch.no_grad(), AllocationCounter() as counter:
-        run()
-    return max(counter.peak.values())
 
 
 def counted(config: UNetConfig, call: UNetCall, split: Split | None) -> int:
