@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page, Request
 
 AT_LENGTH = 120_000  # milliseconds; for the page to open and for a run, on a busy machine
+A_WHILE = 2_000
 PATIENCE = 30_000  # for all else: a test that fails soon says more than one that hangs
 READY = "window.app?.vueAppReady && document.querySelector('[data-testid=queue-button]')"
 # The host forbids its page to ask other machines; what was refused never becomes a request.
@@ -98,9 +99,8 @@ class ComfyPage:
     def search(self, words: str) -> Locator:
         """What the search box, opened by a double click, finds; each says its title, pack, category and use."""
         box = self.page.get_by_role("combobox").and_(self.page.locator("[aria-controls=results-list]"))
-        while not box.is_visible():  # on a busy machine the two clicks may come too late after each other
+        while not self._appears(box):  # on a busy machine the two clicks may come too late after each other
             self.canvas.dblclick(position={"x": 900, "y": 650})
-            self._settle()
         box.fill(words)
         return self.page.get_by_test_id("result-item")
 
@@ -110,6 +110,7 @@ class ComfyPage:
         Descriptions name other nodes: the title alone tells which it is.
         """
         found.filter(has=self.page.get_by_text(title, exact=True)).click()
+        found.first.wait_for(state="hidden")
         self.page.wait_for_function("app.graph.nodes.length === 1")
         self.canvas.click(position={"x": x, "y": y})
 
@@ -194,9 +195,15 @@ class ComfyPage:
         self.page.screenshot(path=path)
         return path
 
-    def _settle(self) -> None:
-        """Until the page has painted what the last event led to."""
-        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestIdleCallback(done)))")
+    def _appears(self, part: Locator) -> bool:
+        """Within a while: a click for one that is on its way would fall beside it and close it."""
+        from playwright.sync_api import TimeoutError as TooLate
+
+        try:
+            part.wait_for(timeout=A_WHILE)
+        except TooLate:
+            return False
+        return True
 
     def _note_request(self, request: Request) -> None:
         if not request.url.startswith((self.url, *INSIDE)):
