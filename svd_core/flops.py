@@ -11,17 +11,18 @@ import re
 
 from .checkpoint.inventory import clip_shapes, unet_shapes, vae_shapes
 from .config import AutoencoderConfig, ClipVisionConfig, UNetConfig
+from .step_cache import OUTER_BLOCKS
 
 _CONSTANT = re.compile(r"(^|\.)(time_embed|label_emb|emb_layers|time_pos_embed|attn2|time_positions\.table)\.")
 _NUMBERED = re.compile(r"(input|output)_blocks\.(\d+)\.")
 _UPSAMPLE = re.compile(r"output_blocks\.\d+\.\d\.conv\.weight")
 
 
-def unet_flops(config: UNetConfig, height: int, width: int, num_frames: int) -> int:
-    """One evaluation for one guidance branch. height, width: of the latent."""
+def unet_flops(config: UNetConfig, height: int, width: int, num_frames: int, outer_only: bool = False) -> int:
+    """One evaluation for one guidance branch. height, width: of the latent. outer_only: with recalled deep features."""
     total = 0
     for name, shape in unet_shapes(config).items():
-        if len(shape) < 2 or _CONSTANT.search(name):
+        if len(shape) < 2 or _CONSTANT.search(name) or (outer_only and _is_deep(config, name)):
             continue
         level = _unet_level(config, name)
         area = -(-height // 2**level) * -(-width // 2**level)
@@ -65,6 +66,15 @@ def clip_flops(config: ClipVisionConfig) -> int:
 def _scores(channels: int, tokens: int) -> int:
     """The products of queries and keys, and those with the values."""
     return 2 * 2 * tokens**2 * channels
+
+
+def _is_deep(config: UNetConfig, name: str) -> bool:
+    """Whether a layer stands in one of the blocks whose output a step cache keeps."""
+    numbered = _NUMBERED.match(name)
+    if numbered is None:
+        return name.startswith("middle_block.")
+    index, blocks = int(numbered[2]), len(config.channel_mult) * (config.num_res_blocks + 1)
+    return index >= OUTER_BLOCKS if numbered[1] == "input" else index < blocks - OUTER_BLOCKS
 
 
 def _unet_level(config: UNetConfig, name: str) -> int:

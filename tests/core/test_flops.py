@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from svd_core.autoencoder import Autoencoder
 from svd_core.config import AutoencoderConfig, ClipVisionConfig, UNetConfig
 from svd_core.flops import clip_flops, decode_flops, encode_flops, unet_flops
 from svd_core.layers import Layers
+from svd_core.speed import MODES
+from svd_core.step_cache import Features, StepCache
 from svd_core.unet import VideoUNet
 from tools.random_checkpoint import small_config, tiny_config
 
@@ -38,6 +41,20 @@ def test_torch_counts_the_same(config) -> None:
     with torch.inference_mode(), FlopCounterMode(display=False) as count:
         vae.encode(torch.empty(1, 3, scale * height, scale * width, device="meta"))
     assert encode_flops(config.vae, height, width) == count.get_total_flops()
+
+
+def test_recalled_deep_features_take_the_work_of_the_outer_blocks() -> None:
+    class Recalled(Features):
+        def recall(self, noisy: Tensor) -> Tensor:
+            return noisy.new_empty(3, 320, 16, 24)
+
+    unet, features = VideoUNet(UNetConfig(), META), Recalled(StepCache(MODES["fastest"]), "cond")
+    given = [torch.empty(shape, device="meta") for shape in ((3, 8, 16, 24), (3,), (3, 1, 1024), (3, 768))]
+    with torch.inference_mode(), FlopCounterMode(display=False) as count:
+        unet(*given, 3, features=features)
+    outer = unet_flops(UNetConfig(), 16, 24, 3, outer_only=True)
+    assert outer == pytest.approx(count.get_total_flops(), rel=0.03)
+    assert outer < 0.12 * unet_flops(UNetConfig(), 16, 24, 3)
 
 
 def test_trained_positions_are_looked_up_and_not_multiplied() -> None:
