@@ -49,7 +49,9 @@ class PerFrameGuider(comfy.samplers.CFGGuider):
         options["sampler_cfg_function"] = partial(_guide, scale)
         passed = {MEMORY: self.memory, STEP_CACHE: self.cache}
         options["transformer_options"] = {**options.get("transformer_options", {}), **passed}
-        if guidance.needs_uncond(scale):
+        guided = guidance.needs_uncond(scale)
+        self.cache.begin(guided)
+        if guided:
             options["disable_cfg1_optimization"] = True
         return comfy.samplers.sampling_function(
             self.inner_model,

@@ -302,7 +302,9 @@ class SVDPipeline:
         Both guidance branches run in one batch where that needs no split, else one after the other.
         """
         memory, cache = memory or self.sampling_memory(), cache or StepCache(MODES["exact"])
-        if not guidance.needs_uncond(scale):
+        guided = guidance.needs_uncond(scale)
+        cache.begin(guided)
+        if not guided:
             return self._evaluate(x, sigma, cond, ("cond",), memory, cache)
         clips = memory.clips_at_once(self.unet.config, self._call(x.shape, 2, cache))
         together = [("uncond", "cond")] if clips == 2 else [("uncond",), ("cond",)]

@@ -41,6 +41,7 @@ class StepCache:
         self.mode, self.branches = mode, branches if mode.reuses else 0
         self.full = self.reused = 0  # evaluations
         self._kept: dict[Hashable, _Kept] = {}
+        self._guided = False
         self._said = False
 
     def __enter__(self) -> StepCache:
@@ -55,6 +56,13 @@ class StepCache:
     @property
     def is_empty(self) -> bool:
         return not self._kept
+
+    def begin(self, guided: bool) -> None:
+        """Before the branches of an evaluation. Where guidance sets in or ends all run in full, so that it makes no
+        difference which of them run together."""
+        if guided != self._guided:
+            self.clear()
+        self._guided = guided
 
     def features(self, branches: Hashable, split: Split | None = None) -> Features | None:
         """For one evaluation; None where it runs in full. One in pieces does: short memory has no room for features."""

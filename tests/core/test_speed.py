@@ -249,10 +249,10 @@ def test_clip_in_pieces_keeps_no_features_and_says_so(
 
 
 def test_branches_that_run_apart(pipe: SVDPipeline, picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The features of a branch are the same in a batch of both."""
+    """Memory decides on that, and memory must not show in the clip."""
     together = pipe(picture, **SETTINGS, speed="fastest")
     monkeypatch.setattr("svd_core.sampling_memory.SamplingMemory.clips_at_once", lambda *_: 1)
-    assert relative(pipe(picture, **SETTINGS, speed="fastest"), together) < 5e-3
+    assert relative(pipe(picture, **SETTINGS, speed="fastest"), together) < 1e-4
 
 
 @pytest.mark.parametrize(
