@@ -24,11 +24,6 @@ from .loader import RELEASE
 logger = logging.getLogger(__name__)
 
 MAX_CLIPS = 64
-SPEED_TOOLTIP = (
-    "exact leaves nothing out. The others change the clip: balanced guides at the noise levels that count alone; "
-    "fastest also takes deep features of the step before in every other step. Fewer steps save time too: 10 with "
-    "align your steps."
-)
 
 
 class SVDSampler(io.ComfyNode):
@@ -145,7 +140,9 @@ class SVDSampler(io.ComfyNode):
                     default="exact",
                     optional=True,
                     advanced=True,
-                    tooltip=SPEED_TOOLTIP,
+                    tooltip="exact leaves nothing out; the others change the clip a little. balanced guides only at the "
+                    "noise levels where guidance shows; fastest also lets deep features serve for several steps where "
+                    "little changes.",
                 ),
             ],
             outputs=[
