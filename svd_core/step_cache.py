@@ -17,9 +17,8 @@ from .split import Split
 
 logger = logging.getLogger(__name__)
 
-
 # Numbered blocks that always run, on the way down and on the way up: the first convolution and the last block. In the
-# released models they take 9 % of the work; two more of each would take 26 %, and make the error hardly smaller.
+# released models they take 9 % of the work; two of each would take 26 %, and make the error hardly smaller.
 OUTER_BLOCKS = 1
 
 
