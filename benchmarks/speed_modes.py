@@ -6,7 +6,8 @@ Scenes the model was never trained on are animated in every motion bucket, each 
 with the same settings otherwise: relative L2 of the latents, PSNR of the decoded clips; "another seed" shows how far
 apart two clips are that have nothing but picture and settings in common. Direction and rank are the bars of
 `training.evaluate`. Last, one call of a UNet of the released widths with random weights that recalls the deep features
-of the step before, at noise levels down the schedule. On a CPU the seconds are processor seconds, so that other work
+of the step before, at noise levels down the schedule, and by how much its input has changed ("fastest" would run it in
+full where that is above its limit). On a CPU the seconds are processor seconds, so that other work
 does not count.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -28,7 +30,7 @@ from svd_core import SVDPipeline, diffusion, schedules
 from svd_core.config import UNetConfig
 from svd_core.layers import Layers
 from svd_core.releases import DEMO_CHECKPOINT
-from svd_core.speed import MODES, SPEEDS
+from svd_core.speed import MODES, SPEEDS, SpeedMode
 from svd_core.step_cache import StepCache, relative_change
 from svd_core.unet import VideoUNet
 from tools.random_checkpoint import random_weight
@@ -55,7 +57,7 @@ CALL_SIZE = (4, 16, 16)  # frames, height, width of the latents
 class Figures:
     """Lists with an entry for each clip, sprite or scene."""
 
-    seconds: list[float] = field(default_factory=list)  # of sampling a clip, its picture encoded
+    seconds: list[float] = field(default_factory=list)  # from the picture to the latents
     branches: list[float] = field(default_factory=list)  # of the guidance, evaluated in full or not, for a clip
     error: list[float] = field(default_factory=list)  # relative L2
     psnr: list[float] = field(default_factory=list)  # dB
@@ -79,22 +81,32 @@ def main() -> None:
     figures = {
         "machine": machine(pipe.device),
         "scenes": options.scenes,
-        "modes": {speed: asdict(mode) for speed, mode in MODES.items()},
+        "modes": {speed: stated(mode) for speed, mode in MODES.items()},
         "ways": told("bundled model", over_scenes(pipe, scenes, BUCKETS, {})),
         "ways, max_cfg 3": told("bundled model, max_cfg 3", over_scenes(pipe, scenes, (BUCKET,), STRONGER)),
         "one call, random weights": list(one_call(pipe.device)),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(figures, indent=2, default=str) + "\n")
+    options.out.write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
+
+
+def stated(mode: SpeedMode) -> dict[str, float | None]:
+    """None for no limit."""
+    return {name: value if math.isfinite(value) else None for name, value in asdict(mode).items()}
 
 
 def over_scenes(
-    pipe: SVDPipeline, scenes: Sequence[Scene], buckets: Sequence[int], settings: dict[str, Any]
+    pipe: SVDPipeline,
+    scenes: Sequence[Scene],
+    buckets: Sequence[int],
+    settings: dict[str, Any],
+    ways: dict[str, dict[str, Any]] = WAYS,
 ) -> dict[str, Figures]:
-    figures = {way: Figures() for way in WAYS}
+    """The first of the ways is what the others are compared with."""
+    figures = {way: Figures() for way in ways}
     for scene in scenes:
         exact: list[Tensor] = []
-        for way, own in WAYS.items():
+        for way, own in ways.items():
             latents = clips(Animator(pipe, **settings, **own), scene, buckets, figures[way])
             exact = exact or latents
             compare(Animator(pipe), scene, buckets, latents, exact, figures[way])
@@ -157,20 +169,21 @@ def one_call(device: torch.device) -> Iterator[dict[str, float]]:
     )
     levels = schedules.sigmas("karras", 25)
 
-    def call(sigma: Tensor, x: Tensor, cache: StepCache) -> Tensor:
-        c = diffusion.scalings(sigma)
-        given = torch.cat([c.c_in * x, latent], dim=1)
-        return unet(given, c.c_noise.to(device).expand(frames), *rest, features=cache.features("cond"))
+    def call(sigma: Tensor, noisy: Tensor, cache: StepCache) -> Tensor:
+        c_noise = diffusion.scalings(sigma).c_noise.to(device).expand(frames)
+        return unet(torch.cat([noisy, latent], dim=1), c_noise, *rest, features=cache.features("cond"))
 
     with torch.inference_mode():
         for index in range(2, 24, 4):
             sigma, following = levels[index], levels[index + 1]
             cache = StepCache(replace(MODES["fastest"], change=float("inf")))
-            before, after = (clip + level * noise for level in (sigma, following))
+            before, after = (diffusion.scalings(level).c_in * (clip + level * noise) for level in (sigma, following))
             call(sigma, before, cache)
             recalled, exact = call(following, after, cache), call(following, after, StepCache(MODES["exact"]))
-            figures = {"sigma": float(sigma), "next": float(following), "error": relative_change(recalled, exact)}
-            print("one call, sigma {sigma:.3g} to {next:.3g}: error {error:.4f}".format(**figures), flush=True)
+            figures = {"sigma": float(sigma), "next": float(following), "change": relative_change(after, before)}
+            figures["error"] = relative_change(recalled, exact)
+            line = "one call, sigma {sigma:.3g} to {next:.3g}: error {error:.4f}, input changed by {change:.4f}"
+            print(line.format(**figures), flush=True)
             yield figures
 
 

@@ -140,9 +140,9 @@ class SVDSampler(io.ComfyNode):
                     default="exact",
                     optional=True,
                     advanced=True,
-                    tooltip="exact leaves nothing out; the others change the clip a little. balanced guides only at the "
-                    "noise levels where guidance shows; fastest also lets deep features serve for several steps where "
-                    "little changes.",
+                    tooltip="exact leaves nothing out; the others change the clip a little. balanced guides only at "
+                    "the noise levels where guidance shows; fastest also lets deep features serve for several steps "
+                    "where little changes.",
                 ),
             ],
             outputs=[

@@ -48,9 +48,12 @@ class StepCache:
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.clear()
-        if error is None and self.reused:
-            total = self.full + self.reused
+        if error is not None or not self.mode.reuses or self._said:
+            return
+        if total := self.full + self.reused:
             logger.info("Deep features of earlier steps served in %d of %d evaluations.", self.reused, total)
+        else:
+            logger.info("No deep features were kept between steps: the network is compiled, or of another loader.")
 
     @property
     def is_empty(self) -> bool:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from benchmarks import speed_modes
 from svd_core import SVDError, SVDPipeline, pipeline
 from svd_core.activations import UNetCall, unet_bytes
 from svd_core.config import UNetConfig
@@ -25,6 +26,8 @@ from svd_core.step_cache import StepCache
 from svd_core.unet import VideoUNet
 from tools.allocations import AllocationCounter
 from tools.workflow import PICTURE
+from training.evaluate import BUCKET
+from training.scenes import scene_of
 
 from .test_networks import SMALL_UNET, randomised, relative, unet_inputs
 
@@ -268,3 +271,12 @@ def test_with_other_samplers(pipe: SVDPipeline, picture: Image.Image, settings: 
 def test_video_to_video(pipe: SVDPipeline, picture: Image.Image) -> None:
     given = SETTINGS | {"num_inference_steps": 6, "input_video": [picture] * 14, "denoising_strength": 0.6}
     assert 0 < relative(pipe(picture, **given, speed="fastest"), pipe(picture, **given)) < FASTEST_ERROR
+
+
+def test_benchmark_compares_with_exact(pipe: SVDPipeline) -> None:
+    ways = {way: {"num_inference_steps": 4, **own} for way, own in list(speed_modes.WAYS.items())[:3]}
+    figures = speed_modes.over_scenes(pipe, [scene_of(0)], (BUCKET,), {}, ways)
+    assert list(figures) == ["exact", "balanced", "fastest"]
+    assert figures["exact"].error == [] and figures["exact"].branches == [8]
+    assert 4 < figures["balanced"].branches[0] < 8
+    assert all(0 < figures[way].summary()["error"] < 0.1 for way in ("balanced", "fastest"))
