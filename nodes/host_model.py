@@ -31,6 +31,7 @@ from .host import model_management
 from .host_clips import NUM_VIDEO_FRAMES, guide_clips_apart, shared_frames
 from .host_hooks import HostHooks
 from .host_memory import activation_bytes, memory_of
+from .host_speed import cache_of, features_of
 from .host_weights import load_part, num_parameters
 
 
@@ -90,7 +91,8 @@ class HostUNet(VideoUNet):
             hooks = HostHooks(transformer_options, residuals, self.config.model_channels, passed)
             arguments = (x, timesteps, context, y, num_frames)
             rest = {"time_context": time_context, "image_only": image_only}
-            v = VideoUNet.forward(self, *arguments, **rest, hooks=hooks, split=split)
+            features = None if memory is None else features_of(transformer_options, control, split)
+            v = VideoUNet.forward(self, *arguments, **rest, hooks=hooks, split=split, features=features)
             if memory is not None and split is not None and hooks.kept_whole:
                 memory.say_once("Attention patches see the whole clip, which takes more memory than planned.")
             return v
@@ -98,7 +100,8 @@ class HostUNet(VideoUNet):
         if torch.compiler.is_compiling() or torch.is_grad_enabled():
             return evaluate(None)  # what is free now must not be compiled in; gradients need every activation anyway
         height, width = x.shape[-2:]
-        call = UNetCall(height, width, num_frames, x.dtype, max(1, len(x) // num_frames), context.shape[1])
+        clips, kept = max(1, len(x) // num_frames), cache_of(transformer_options).branches
+        call = UNetCall(height, width, num_frames, x.dtype, clips, context.shape[1], kept)
         memory = memory_of(transformer_options, x.device)
         return memory.run(self.config, call, lambda split: evaluate(split, memory))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,21 +17,25 @@ from torch import Tensor
 from ..svd_core import guidance, noise
 from ..svd_core.errors import needing
 from ..svd_core.samplers import SAMPLERS, StepInfo
+from ..svd_core.speed import SpeedMode
+from ..svd_core.step_cache import StepCache
 from .clips import ClipRun
 from .host import model_management
 from .host_memory import MEMORY, host_memory
 from .host_preview import Preview
+from .host_speed import STEP_CACHE
 
 logger = logging.getLogger(__name__)
 
 
 class PerFrameGuider(comfy.samplers.CFGGuider):
-    """The host's guider with a guidance scale for every frame, and a memory choice."""
+    """The host's guider with a guidance scale for every frame, a memory choice and a step cache."""
 
-    def set_scale(self, scale: Tensor) -> None:
+    def set_scale(self, scale: Tensor, mode: SpeedMode) -> None:
         """scale: t."""
         self.scale = scale
         self.set_cfg(float(scale.max()))
+        self.cache = StepCache(mode, 2 if guidance.needs_uncond(scale) else 1)
 
     def set_memory(self, choice: str) -> None:
         self.memory = host_memory(choice, self.model_patcher.load_device)
@@ -40,9 +45,13 @@ class PerFrameGuider(comfy.samplers.CFGGuider):
     ) -> Tensor:
         """The guided x0, t 4 h w. The unconditional branch is left out only where no frame needs it."""
         options = dict(model_options or {})
-        options["sampler_cfg_function"] = self._guide
-        options["transformer_options"] = {**options.get("transformer_options", {}), MEMORY: self.memory}
-        if guidance.needs_uncond(self.scale):
+        scale = self.cache.mode.scale_at(timestep.max(), self.scale)
+        options["sampler_cfg_function"] = partial(_guide, scale)
+        passed = {MEMORY: self.memory, STEP_CACHE: self.cache}
+        options["transformer_options"] = {**options.get("transformer_options", {}), **passed}
+        guided = guidance.needs_uncond(scale)
+        self.cache.begin(guided)
+        if guided:
             options["disable_cfg1_optimization"] = True
         return comfy.samplers.sampling_function(
             self.inner_model,
@@ -50,16 +59,17 @@ class PerFrameGuider(comfy.samplers.CFGGuider):
             timestep,
             self.conds.get("negative"),
             self.conds.get("positive"),
-            self.cfg,
+            float(scale.max()),
             model_options=options,
             seed=seed,
         )
 
-    def _guide(self, args: dict[str, Any]) -> Tensor:
-        """The host hands out and takes x - x0, in which guidance is the same algebra."""
-        if not guidance.needs_uncond(self.scale):
-            return args["cond"]
-        return guidance.guide(args["uncond"], args["cond"], self.scale)
+
+def _guide(scale: Tensor, args: dict[str, Any]) -> Tensor:
+    """scale: t. The host hands out and takes x - x0, in which guidance is the same algebra."""
+    if not guidance.needs_uncond(scale):
+        return args["cond"]
+    return guidance.guide(args["uncond"], args["cond"], scale)
 
 
 def host_sampler(name: str, generator: torch.Generator) -> Any:
@@ -87,42 +97,50 @@ def host_sampler(name: str, generator: torch.Generator) -> Any:
     return comfy.samplers.KSAMPLER(run)
 
 
-def sample_clips(
-    model: Any, runs: Sequence[ClipRun], sampler: str, sigmas: Tensor, scale: Tensor, memory: str
-) -> list[Tensor]:
+@dataclass(frozen=True)
+class Sampling:
+    """How all clips of a run are sampled."""
+
+    sampler: str
+    sigmas: Tensor  # [steps + 1]
+    scale: Tensor  # of the guidance, t
+    memory: str
+    mode: SpeedMode
+
+
+def sample_clips(model: Any, runs: Sequence[ClipRun], sampling: Sampling) -> list[Tensor]:
     """Sample clips one after the other, under one progress bar; each on the compute device, t 4 h w.
 
-    The latents of the runs: t 4 h w, unscaled; scale: t; memory: one of MEMORY_CHOICES.
+    The latents of the runs: t 4 h w, unscaled.
     """
     if "sampler_cfg_function" in model.model_options:
         logger.warning("SVD Sampler uses its own guidance; the guidance node before it has no effect.")
-    steps = len(sigmas) - 1
+    steps = len(sampling.sigmas) - 1
     preview = Preview(model, len(runs) * steps)
     sampled = []
     for index, run in enumerate(runs):
         if len(runs) > 1:
             logger.info("SVD Sampler: clip %d of %d, seed %d", index + 1, len(runs), run.seed)
         callback = partial(preview.show, done=index * steps)
-        sampled.append(_sample_clip(model, run, sampler, sigmas, scale, memory, callback))
+        sampled.append(_sample_clip(model, run, sampling, callback))
     return sampled
 
 
-def _sample_clip(
-    model: Any, run: ClipRun, sampler: str, sigmas: Tensor, scale: Tensor, memory: str, callback: Any
-) -> Tensor:
+def _sample_clip(model: Any, run: ClipRun, sampling: Sampling, callback: Any) -> Tensor:
     samples = comfy.sample.fix_empty_latent_channels(model, run.latent["samples"])
     initial = comfy.sample.prepare_noise(samples, run.seed, run.latent.get("batch_index"))
     guider = PerFrameGuider(model)
     guider.set_conds(run.positive, run.negative)
-    guider.set_scale(scale)
-    guider.set_memory(memory)
-    return guider.sample(
-        initial,
-        samples,
-        host_sampler(sampler, noise.step_generator(run.seed)),
-        sigmas,
-        denoise_mask=run.latent.get("noise_mask"),
-        callback=callback,
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=run.seed,
-    )
+    guider.set_scale(sampling.scale, sampling.mode)
+    guider.set_memory(sampling.memory)
+    with guider.cache:
+        return guider.sample(
+            initial,
+            samples,
+            host_sampler(sampling.sampler, noise.step_generator(run.seed)),
+            sampling.sigmas,
+            denoise_mask=run.latent.get("noise_mask"),
+            callback=callback,
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=run.seed,
+        )

@@ -14,10 +14,11 @@ from ..svd_core.guidance import GUIDANCE_KINDS, guidance_scale
 from ..svd_core.releases import advise
 from ..svd_core.samplers import SAMPLERS
 from ..svd_core.sampling_plan import MEMORY_CHOICES
+from ..svd_core.speed import SPEEDS, speed_mode
 from .clips import clip_length, clips_apart, count_pictures, joined
 from .host import ALIASES, CATEGORY, io
 from .host_model import is_video_model, num_positions
-from .host_sampling import sample_clips
+from .host_sampling import Sampling, sample_clips
 from .loader import RELEASE
 
 logger = logging.getLogger(__name__)
@@ -133,6 +134,16 @@ class SVDSampler(io.ComfyNode):
                     tooltip="Clips to make of each picture, one after the other: the first with seed, the next with "
                     "seed + 1, and so on. SVD Contact Sheet shows them side by side to choose from.",
                 ),
+                io.Combo.Input(
+                    "speed",
+                    options=list(SPEEDS),
+                    default="exact",
+                    optional=True,
+                    advanced=True,
+                    tooltip="exact leaves nothing out; the others change the clip a little. balanced guides only at "
+                    "the noise levels where guidance shows; fastest also lets deep features serve for several steps "
+                    "where little changes.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(
@@ -160,6 +171,7 @@ class SVDSampler(io.ComfyNode):
         memory: str = "automatic",
         denoise_steps: str = "last steps",
         clips: int = 1,
+        speed: str = "exact",
     ) -> io.NodeOutput:
         samples = latent_image["samples"]
         check_model(model)
@@ -178,7 +190,7 @@ class SVDSampler(io.ComfyNode):
             logger.info("SVD Sampler starts from the clip with noise of sigma %.3g (of %.3g).", sigmas[0], highest)
         scale = guidance_scale(guidance, min_cfg, max_cfg, num_frames)
         runs = clips_apart(positive, negative, latent_image, num_frames, clips, seed)
-        sampled = sample_clips(model, runs, sampler, sigmas, scale, memory)
+        sampled = sample_clips(model, runs, Sampling(sampler, sigmas, scale, memory, speed_mode(speed)))
         return io.NodeOutput(joined(latent_image, sampled, [run.seed for run in runs]))
 
 

@@ -15,6 +15,7 @@ import torch
 from .config import ClipVisionConfig, UNetConfig
 from .layers import doubling_size
 from .split import Split
+from .step_cache import OUTER_BLOCKS
 
 FEED_FORWARD = 10  # widths a token of a feed-forward: its norm 1, value and gate 8, the result 1
 CLIP_CONV = 6  # that of trained positions: the sum with them 1, its window 1, three such in a row 3, the product 1
@@ -23,7 +24,10 @@ ATTENTION = 6  # its norm, q, k, v, the attended values, the projected ones
 
 @dataclass(frozen=True)
 class UNetCall:
-    """One evaluation: `clips` in the batch (both guidance branches of a clip are two), `tokens` of context each."""
+    """One evaluation: `clips` in the batch (both guidance branches of a clip are two), `tokens` of context each.
+
+    kept: clips whose deep features stay from one evaluation to the next, where it is not split.
+    """
 
     height: int  # of the latent
     width: int
@@ -31,6 +35,7 @@ class UNetCall:
     dtype: torch.dtype
     clips: int = 1
     tokens: int = 1
+    kept: int = 0
 
     @property
     def rows(self) -> int:
@@ -183,6 +188,11 @@ class _Walk:
 
 class _Whole(_Walk):
     """Everything at once; the forward pass keeps what a block read until the block is done."""
+
+    def __init__(self, config: UNetConfig, call: UNetCall) -> None:
+        super().__init__(config, call)
+        reads = list(self.layout.output_blocks())[-OUTER_BLOCKS]
+        self.held += call.kept * call.num_frames * self.layout.areas[reads.level] * reads.c_in
 
     def resnet(self, block: _Block, source: int, upsampled: bool) -> None:
         o, i = self.clip(block.level, block.c_out), self.clip(block.level, block.c_in + block.c_skip)

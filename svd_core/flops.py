@@ -11,21 +11,23 @@ import re
 
 from .checkpoint.inventory import clip_shapes, unet_shapes, vae_shapes
 from .config import AutoencoderConfig, ClipVisionConfig, UNetConfig
+from .layers import WORTH_FOUR_PHASES
+from .step_cache import OUTER_BLOCKS
 
 _CONSTANT = re.compile(r"(^|\.)(time_embed|label_emb|emb_layers|time_pos_embed|attn2|time_positions\.table)\.")
 _NUMBERED = re.compile(r"(input|output)_blocks\.(\d+)\.")
 _UPSAMPLE = re.compile(r"output_blocks\.\d+\.\d\.conv\.weight")
 
 
-def unet_flops(config: UNetConfig, height: int, width: int, num_frames: int) -> int:
-    """One evaluation for one guidance branch. height, width: of the latent."""
+def unet_flops(config: UNetConfig, height: int, width: int, num_frames: int, outer_only: bool = False) -> int:
+    """One evaluation for one guidance branch. height, width: of the latent. outer_only: with recalled deep features."""
     total = 0
     for name, shape in unet_shapes(config).items():
-        if len(shape) < 2 or _CONSTANT.search(name):
+        if len(shape) < 2 or _CONSTANT.search(name) or (outer_only and _is_deep(config, name)):
             continue
         level = _unet_level(config, name)
         area = -(-height // 2**level) * -(-width // 2**level)
-        total += 2 * math.prod(shape) * num_frames * area
+        total += 2 * _weights(shape, _UPSAMPLE.fullmatch(name) is not None, num_frames * area) * num_frames * area
         if name.endswith(".attn1.to_q.weight"):
             tokens, sequences = (num_frames, area) if ".time_stack." in name else (area, num_frames)
             total += _scores(shape[0], tokens) * sequences
@@ -38,8 +40,9 @@ def decode_flops(config: AutoencoderConfig, height: int, width: int, num_frames:
     total = num_frames * _scores(config.widths[-1], area)
     for name, shape in vae_shapes(config).items():
         if name.startswith(("decoder.", "post_quant_conv.")) and len(shape) > 1:
-            level = _vae_level(name, coarsest) - name.endswith(".upsample.conv.weight")
-            total += 2 * math.prod(shape) * num_frames * area * 4 ** (coarsest - level)
+            doubles = name.endswith(".upsample.conv.weight")
+            positions = num_frames * area * 4 ** (coarsest - _vae_level(name, coarsest) + doubles)
+            total += 2 * _weights(shape, doubles, positions) * positions
     return total
 
 
@@ -62,9 +65,24 @@ def clip_flops(config: ClipVisionConfig) -> int:
     return 2 * tokens * sum(map(math.prod, layers)) + config.num_layers * _scores(config.width, tokens)
 
 
+def _weights(shape: tuple[int, ...], doubles: bool, positions: int) -> int:
+    """Weights that are multiplied at every position; of a convolution behind a doubling, see `convolve_doubled`."""
+    four_of_nine = doubles and positions // 4 >= WORTH_FOUR_PHASES
+    return math.prod(shape) * 4 // 9 if four_of_nine else math.prod(shape)
+
+
 def _scores(channels: int, tokens: int) -> int:
     """The products of queries and keys, and those with the values."""
     return 2 * 2 * tokens**2 * channels
+
+
+def _is_deep(config: UNetConfig, name: str) -> bool:
+    """Whether a layer stands in one of the blocks whose output a step cache keeps."""
+    numbered = _NUMBERED.match(name)
+    if numbered is None:
+        return name.startswith("middle_block.")
+    index, blocks = int(numbered[2]), len(config.channel_mult) * (config.num_res_blocks + 1)
+    return index >= OUTER_BLOCKS if numbered[1] == "input" else index < blocks - OUTER_BLOCKS
 
 
 def _unet_level(config: UNetConfig, name: str) -> int:

@@ -34,6 +34,9 @@ from .releases import UNKNOWN, advise
 from .samplers import SAMPLERS, Callback, StepInfo
 from .sampling_memory import SamplingMemory
 from .sampling_plan import MemoryChoice
+from .speed import MODES, Speed, speed_mode
+from .split import Split
+from .step_cache import StepCache
 from .unet import VideoUNet
 
 logger = logging.getLogger(__name__)
@@ -129,6 +132,7 @@ class SVDPipeline:
         schedule: str = "karras",
         memory: MemoryChoice = "automatic",
         frames_at_once: int = 0,
+        speed: Speed = "exact",
         input_video: Any = None,
         denoising_strength: float = 1.0,
         denoising_steps: schedules.Shortening = "all steps",
@@ -157,6 +161,9 @@ class SVDPipeline:
         augmentation_noise (1 3 H W) replace the noise of the seed. memory bounds that of the sampling, frames_at_once
         that of the decode (0 is automatic); neither changes the result. "automatic" splits the work only where it would
         not fit, "smallest" always, "fastest" never.
+
+        speed: "balanced" and "fastest" leave work out, which changes the clip; see `speed.py` for what, and the README
+        for how much.
 
         Video to video: below a denoising_strength of 1 the clip starts from the frames of input_video with noise, at
         the level that `schedules.sigmas` tells; denoising_steps is its `shortening`. Held frames: mask_frames are
@@ -200,11 +207,13 @@ class SVDPipeline:
         scale = guidance.guidance_scale(guidance_kind, min_cfg_scale, max_cfg_scale, num_frames)
         sigmas = schedules.sigmas(schedule, num_inference_steps, denoising_strength, shortening=denoising_steps)
         solver = choose_sampler(sampler)
+        mode = speed_mode(speed)
         downscale = self.vae.config.downscale
         splits = self.sampling_memory(memory)
-        clip = self._call((num_frames, 4, height // downscale, width // downscale), clips=2)
-        branches = splits.clips_at_once(self.unet.config, clip) if guidance.needs_uncond(scale) else 1
-        splits.plan(self.unet.config, replace(clip, clips=branches))
+        branches = 2 if guidance.needs_uncond(scale) else 1
+        cache = StepCache(mode, branches)
+        clip = self._call((num_frames, 4, height // downscale, width // downscale), branches, cache)
+        splits.plan(self.unet.config, replace(clip, clips=splits.clips_at_once(self.unet.config, clip)))
 
         fitted = image.fit(pixels, width, height, fit)
         cond = Conditioning(
@@ -218,9 +227,9 @@ class SVDPipeline:
         x = diffusion.scale_initial_noise(latent_noise.to(self.device), sigmas[0], start)
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            return self.denoise(x, sigma, cond, scale, splits)
+            return self.denoise(x, sigma, cond, mode.scale_at(sigma, scale), splits, cache)
 
-        with _progress("sampling", num_inference_steps, callback, progress) as report:
+        with _progress("sampling", num_inference_steps, callback, progress) as report, cache:
             latents = solver(
                 held.denoiser(denoise, latent_noise) if held else denoise,
                 x,
@@ -283,28 +292,45 @@ class SVDPipeline:
         return SamplingMemory(choice, lambda: free_memory(self.device))
 
     def denoise(
-        self, x: Tensor, sigma: Tensor, cond: Conditioning, scale: Tensor, memory: SamplingMemory | None = None
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        cond: Conditioning,
+        scale: Tensor,
+        memory: SamplingMemory | None = None,
+        cache: StepCache | None = None,
     ) -> Tensor:
-        """The guided x0 of every frame. x: t 4 h w, fp32; scale: t.
+        """The guided x0 of every frame. x: t 4 h w, fp32; scale: t. cache: of deep features, one for each run.
 
         Both guidance branches run in one batch where that needs no split, else one after the other.
         """
-        memory = memory or self.sampling_memory()
-        if not guidance.needs_uncond(scale):
-            return self._evaluate(x, sigma, cond.image_embeds, cond.latent, cond.vector, memory)
-        contexts = torch.cat([torch.zeros_like(cond.image_embeds), cond.image_embeds])
-        latents = torch.cat([torch.zeros_like(cond.latent), cond.latent])
-        clips = memory.clips_at_once(self.unet.config, self._call(x.shape, clips=2))
-        branches = zip(contexts.split(clips), latents.split(clips), strict=True)
-        x0 = torch.cat([self._evaluate(x, sigma, context, latent, cond.vector, memory) for context, latent in branches])
-        uncond, positive = x0.chunk(2)
+        memory, cache = memory or self.sampling_memory(), cache or StepCache(MODES["exact"])
+        guided = guidance.needs_uncond(scale)
+        cache.begin(guided)
+        if not guided:
+            return self._evaluate(x, sigma, cond, ("cond",), memory, cache)
+        clips = memory.clips_at_once(self.unet.config, self._call(x.shape, 2, cache))
+        together = [("uncond", "cond")] if clips == 2 else [("uncond",), ("cond",)]
+        uncond, positive = torch.cat(
+            [self._evaluate(x, sigma, cond, branches, memory, cache) for branches in together]
+        ).chunk(2)
         return guidance.guide(uncond, positive, scale)
 
     def _evaluate(
-        self, x: Tensor, sigma: Tensor, context: Tensor, latent: Tensor, vector: Tensor, memory: SamplingMemory
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        cond: Conditioning,
+        branches: tuple[str, ...],
+        memory: SamplingMemory,
+        cache: StepCache,
     ) -> Tensor:
-        """x0 under each of b conditions, (b t) 4 h w. x: t 4 h w; context: b m d; latent: b 4 h w."""
-        num_frames, clips = len(x), len(context)
+        """x0 in each of b guidance branches, (b t) 4 h w. x: t 4 h w."""
+        context, latent = (
+            torch.cat([own if branch == "cond" else torch.zeros_like(own) for branch in branches])
+            for own in (cond.image_embeds, cond.latent)  # b m d, b 4 h w
+        )
+        num_frames, clips = len(x), len(branches)
         c = diffusion.scalings(sigma)
         x = x.repeat(clips, 1, 1, 1)  # (b t) 4 h w
         model_input = torch.cat([c.c_in * x, latent.float().repeat_interleave(num_frames, dim=0)], dim=1)
@@ -312,17 +338,20 @@ class SVDPipeline:
             model_input.to(self.dtype),
             c.c_noise.to(x.device).expand(len(x)),
             context.to(self.dtype).repeat_interleave(num_frames, dim=0),
-            vector.expand(len(x), -1),
+            cond.vector.expand(len(x), -1),
             num_frames,
         )
-        call = replace(self._call((num_frames, *x.shape[1:]), clips), tokens=context.shape[1])
-        v = memory.run(self.unet.config, call, lambda split: self.unet(*arguments, split=split))
-        return diffusion.denoised(v, x, sigma)
 
-    def _call(self, shape: Sequence[int], clips: int) -> UNetCall:
+        def evaluate(split: Split | None) -> Tensor:
+            return self.unet(*arguments, split=split, features=cache.features(branches, split))
+
+        call = replace(self._call((num_frames, *x.shape[1:]), clips, cache), tokens=context.shape[1])
+        return diffusion.denoised(memory.run(self.unet.config, call, evaluate), x, sigma)
+
+    def _call(self, shape: Sequence[int], clips: int, cache: StepCache) -> UNetCall:
         """shape: t 4 h w."""
         num_frames, _, height, width = shape
-        return UNetCall(height, width, num_frames, self.dtype, clips)
+        return UNetCall(height, width, num_frames, self.dtype, clips, kept=cache.branches)
 
     def decode(self, latents: Tensor, frames_at_once: int = 0) -> Tensor:
         """latents: t 4 h w, scaled as the diffusion has them. Returns t 8h 8w 3 in [0, 1], fp32, on the CPU.

@@ -13,6 +13,7 @@ from .hooks import UNetHooks
 from .layers import Layers
 from .resnet import Downsample, Upsample, VideoResBlock
 from .split import Conditions, Split, run_split
+from .step_cache import OUTER_BLOCKS, Features
 from .transformer import SpatialVideoTransformer
 
 
@@ -52,6 +53,7 @@ class VideoUNet(nn.Module):
         image_only: Tensor | None = None,
         hooks: UNetHooks | None = None,
         split: Split | None = None,
+        features: Features | None = None,
     ) -> Tensor:
         """One evaluation.
 
@@ -59,7 +61,8 @@ class VideoUNet(nn.Module):
         c_noise: (b t), a quarter of ln sigma. context: (b t) m k, image embeddings. y: (b t) 768, micro-conditioning.
         num_frames: t. time_context: (b t) m k for the temporal layers, default `context`; its first frame counts.
         image_only: (b t), nonzero for frames that are lone images. split: a bound on what is alive at once, which
-        leaves the result as it is; without gradients. Returns v, (b t) 4 h w.
+        leaves the result as it is; without gradients. features: deep ones kept between evaluations, which changes it;
+        not for a split one. Returns v, (b t) 4 h w.
         """
         hooks = hooks or UNetHooks()
         emb = self._embed(c_noise, y, x.dtype, hooks)  # (b t) d
@@ -79,16 +82,29 @@ class VideoUNet(nn.Module):
                     h = layer(h)
             return h
 
+        noisy = x[:, : self.config.out_channels]
+        deep = None if features is None else features.recall(noisy)
+        first_outer = len(self.output_blocks) - OUTER_BLOCKS
+
         h, skips = x, []
-        for index, block in enumerate(self.input_blocks):
+        for index, block in enumerate(self.input_blocks if deep is None else self.input_blocks[:OUTER_BLOCKS]):
             hooks.before_block("input", index)
             h, skip = hooks.after_input_block(run(block, h))
             skips.append(skip)
 
-        hooks.before_block("middle", 0)
-        h = hooks.after_middle_block(run(self.middle_block, h))
+        if deep is None:
+            hooks.before_block("middle", 0)
+            h = hooks.after_middle_block(run(self.middle_block, h))
 
         for index, block in enumerate(self.output_blocks):
+            if deep is not None and index < first_outer:
+                continue
+            if features is not None and index == first_outer:
+                if deep is None:
+                    features.keep(noisy, h)
+                else:
+                    h = deep
+                h = h.clone() if hooks.watches_output_block() else h  # it may be written into
             hooks.before_block("output", index)
             h, skip = hooks.before_output_block(h, skips.pop())
             size = skips[-1].shape[-2:] if skips else None

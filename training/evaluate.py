@@ -92,13 +92,15 @@ def bars(figures: Figures) -> list[Bar]:
 class Animator:
     """Clips of scenes from one pipeline."""
 
-    def __init__(self, pipe: SVDPipeline) -> None:
-        self.pipe = pipe
+    def __init__(self, pipe: SVDPipeline, **settings: Any) -> None:
+        """settings: of every clip, beside those of a call."""
+        self.pipe, self.settings = pipe, settings
 
     def latents(self, scene: Scene, bucket: float = BUCKET, fps: float = FPS, **settings: Any) -> Tensor:
         """t 4 h w."""
         picture = render(scene, SIZE, 1)[0]
-        return self.pipe(picture, fps=fps, motion_bucket_id=bucket, output="latent", progress=False, **settings)
+        stated = {"fps": fps, "motion_bucket_id": bucket, **self.settings, **settings}
+        return self.pipe(picture, output="latent", progress=False, **stated)
 
     def clip(self, scene: Scene, bucket: float = BUCKET, fps: float = FPS, **settings: Any) -> np.ndarray:
         """t h w 3 in [0, 1]."""

@@ -17,6 +17,8 @@ from ..free_memory import free_memory, room_to_spill
 from ..guidance import guidance_scale, needs_uncond
 from ..pipeline import best_device
 from ..sampling_plan import plan_sampling
+from ..speed import speed_mode
+from ..step_cache import StepCache
 from .batch import Batch
 from .options import dtype_name, torch_dtype
 from .settings import default_dtype
@@ -77,9 +79,9 @@ class _Stages:
         weights = self.weights()
         free = free_memory(self.device)
         left = None if free is None else max(free - sum(weights.values()), 1)
-        sampling = plan_sampling(
-            self.unet, UNetCall(self.height, self.width, num_frames, self.dtype), left, self.options.memory
-        )
+        kept = StepCache(speed_mode(self.settings.speed), branches=1).branches
+        call = UNetCall(self.height, self.width, num_frames, self.dtype, kept=kept)
+        sampling = plan_sampling(self.unet, call, left, self.options.memory)
         decode = self.vae, self.height, self.width, num_frames, self.dtype
         plan = plan_decode(*decode, left, room_to_spill(self.device), self.options.frames_at_once)
         encode = encode_bytes(self.vae, self.height, self.width)
@@ -107,8 +109,11 @@ class _Stages:
         scale = guidance_scale(
             settings.guidance_kind, settings.min_cfg_scale, settings.max_cfg_scale, settings.num_frames
         )
-        evaluations = self.steps * EVALUATIONS.get(settings.sampler, 1) * (1 + needs_uncond(scale))
-        sampling = evaluations * flops.unet_flops(self.unet, *area, settings.num_frames)
+        mode = speed_mode(settings.speed)
+        branches = sum(1 + needs_uncond(mode.scale_at(sigma, scale)) for sigma in self.sigmas[:-1])
+        whole, outer = (flops.unet_flops(self.unet, *area, settings.num_frames, only) for only in (False, True))
+        evaluation = (whole + mode.reuses * outer) / (1 + mode.reuses)
+        sampling = branches * EVALUATIONS.get(settings.sampler, 1) * evaluation
         decode = flops.decode_flops(self.vae, *area, settings.num_frames)
         encode = self.encodes * flops.encode_flops(self.vae, *area) + flops.clip_flops(self.clip)
         rate = matmul_rate(self.device, self.dtype)

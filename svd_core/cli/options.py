@@ -108,6 +108,13 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
         "--sampler", default="euler", metavar="NAME", help="euler, euler_ancestral, heun or dpmpp_2m (euler)"
     )
     clip.add_argument("--schedule", default="karras", metavar="NAME", help='karras or "align your steps" (karras)')
+    clip.add_argument(
+        "--speed",
+        default="exact",
+        metavar="MODE",
+        help="exact, or with another clip sooner: balanced or fastest (exact); to combine with "
+        '--schedule "align your steps" --num-inference-steps 10',
+    )
     clip.add_argument("--quality", type=float, default=5, metavar="X", help="of the file, 0 to 10 (5)")
 
 

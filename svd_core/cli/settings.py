@@ -14,6 +14,7 @@ from ..checkpoint import Checkpoint
 from ..checks import check_num_frames, check_positions
 from ..pipeline import best_device, choose_sampler
 from ..releases import UNKNOWN
+from ..speed import speed_mode
 from ..video.write import checked_rate
 
 
@@ -39,6 +40,7 @@ class Settings:
     post_normalize: bool
     contrast_enhance_scale: float
     colour_match: float
+    speed: str
 
     @classmethod
     def from_options(cls, options: argparse.Namespace, checkpoint: Checkpoint) -> Settings:
@@ -63,6 +65,7 @@ class Settings:
         correction.check_settings(self.contrast_enhance_scale, self.colour_match)
         self.sigmas()
         choose_sampler(self.sampler)
+        speed_mode(self.speed)
         image.check_mode(self.fit, image.FIT_MODES)
         checked_rate(self.fps)
 

@@ -48,6 +48,7 @@ DEFAULTS = {
         "denoise": 1.0,
         "denoise_steps": "last steps",
         "clips": 1,
+        "speed": "exact",
     },
     "SVD_TemporalVAEDecode": {"frames_at_once": 0, "video_frames": 0},
     "SVD_VideoEncode": {"fit": "crop"},
