@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -24,6 +26,14 @@ from benchmarks.run import inputs
 from benchmarks.timing import flops_and_peak, interleaved, matrix_product, relative_error
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def logging_as_before() -> Iterator[None]:
+    """The benchmark silences ComfyUI for its whole process; other tests read the log."""
+    level = logging.root.manager.disable
+    yield
+    logging.disable(level)
 
 
 def test_implementations_hold_the_same_weights_and_agree() -> None:

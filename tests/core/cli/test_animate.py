@@ -151,17 +151,18 @@ def start(*words: str, **pipes: int) -> subprocess.Popen[bytes]:
 
 
 def test_a_killed_batch_goes_on_to_the_same_clips(desk: Path, checkpoint: Path) -> None:
-    """Killed in the middle, with the second clip under way."""
+    """Killed in the middle, with the second clip under way; on a busy machine the third."""
     command = ["animate", "pictures", "--checkpoint", str(checkpoint), *QUICK, "--num-inference-steps", "10", "-o"]
     process = start(*command, "killed", stderr=subprocess.DEVNULL)
     while process.poll() is None and not Path("killed/0.mp4").exists():
         time.sleep(0.01)
     process.kill()
     process.wait()
-    assert files(desk / "killed") == ["0.mp4"], "killed too late to prove anything"
-    first = Path("killed/0.mp4").stat().st_mtime_ns
+    made = {name: Path("killed", name).stat().st_mtime_ns for name in files(desk / "killed")}
+    assert "0.mp4" in made and "2.mp4" not in made, "killed too late to prove anything"
     assert main([*command, "killed"]) == 0
-    assert Path("killed/0.mp4").stat().st_mtime_ns == first  # it was not made again
+    for name, time_made in made.items():
+        assert Path("killed", name).stat().st_mtime_ns == time_made  # it was not made again
     assert main([*command, "whole"]) == 0
     for name in ("0.mp4", "1.mp4", "2.mp4"):
         assert Path("killed", name).read_bytes() == Path("whole", name).read_bytes()
