@@ -27,18 +27,20 @@ def frames_of(path: Path) -> np.ndarray:
     return np.stack(frames).astype(np.float32) / 255.0
 
 
+def filmed(client: Client, folder: Path, bucket: int, seed: int = 0) -> np.ndarray:
+    """The frames of the saved video. Bucket 127 and seed 0 are the workflow's own."""
+    prompt = load_api()
+    if (bucket, seed) != (127, 0):
+        changes = {"SVD_VAEEncodeConditioning": {"motion_bucket_id": bucket}, "SVD_Sampler": {"seed": seed}}
+        prompt = with_inputs(prompt, **changes)
+    (file,) = succeeded(client.run(prompt)).files(node_of(prompt, "SaveVideo"))
+    return frames_of(client.download(file, folder / file["filename"]))
+
+
 @pytest.fixture(scope="module")
 def clips(client: Client, tmp_path_factory: pytest.TempPathFactory) -> dict[int, np.ndarray]:
-    """The frames of the saved video for each motion bucket; 127 is the workflow's own."""
     folder = tmp_path_factory.mktemp("demo")
-    found = {}
-    for bucket in BUCKETS:
-        prompt = load_api()
-        if bucket != 127:
-            prompt = with_inputs(prompt, SVD_VAEEncodeConditioning={"motion_bucket_id": bucket})
-        (file,) = succeeded(client.run(prompt)).files(node_of(prompt, "SaveVideo"))
-        found[bucket] = frames_of(client.download(file, folder / file["filename"]))
-    return found
+    return {bucket: filmed(client, folder, bucket) for bucket in BUCKETS}
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +80,12 @@ def test_sprite_goes_where_it_points(tracks: dict[int, Track]) -> None:
         assert direction_error(tracks[bucket], SCENE.sprites[0]) < 15.0, bucket
 
 
-def test_speed_follows_the_motion_bucket(tracks: dict[int, Track]) -> None:
+def test_speed_follows_the_motion_bucket(client: Client, tmp_path: Path, tracks: dict[int, Track]) -> None:
+    """Of the fastest bucket, where seeds differ by a tenth and more, it is the mean of three."""
     speeds = [tracks[bucket].step for bucket in BUCKETS]
     assert speeds == sorted(speeds)
     assert tracks[0].drift < 2.0
-    for bucket in (127, 255):
+    further = [track(filmed(client, tmp_path, 255, seed), SCENE)[0].step for seed in (1, 2)]
+    for bucket, steps in ((127, [tracks[127].step]), (255, [tracks[255].step, *further])):
         first, second = SIZE * positions(SCENE, 2, bucket, 7.0)[0]
-        assert tracks[bucket].step == pytest.approx(float(np.linalg.norm(second - first)), rel=0.3), bucket
+        assert float(np.mean(steps)) == pytest.approx(float(np.linalg.norm(second - first)), rel=0.3), bucket
