@@ -99,7 +99,9 @@ async def follow(socket: Any, prompt_id: str, workflow: Workflow) -> None:
         kind, data = event["type"], event.get("data") or {}
         if data.get("prompt_id") != prompt_id:
             continue
-        if kind == "executing" and data.get("node"):
+        if kind == "executing" and data["node"] is None:
+            return  # sent once the results can be asked for; "execution_success" comes a moment before that
+        elif kind == "executing":
             print(workflow[data["node"]]["class_type"])
         elif kind == "progress":
             print(f"  {data['value']}/{data['max']}")
@@ -107,8 +109,6 @@ async def follow(socket: Any, prompt_id: str, workflow: Workflow) -> None:
             raise Refused(f"{data['node_type']}: {data['exception_message'].strip()}")
         elif kind == "execution_interrupted":
             raise Refused("The run was interrupted.")
-        elif kind == "execution_success":
-            return
     raise Refused("The server closed the connection; see its log.")
 
 
