@@ -147,7 +147,13 @@ def start(*words: str, **pipes: int) -> subprocess.Popen[bytes]:
     """In a process of its own, with as many threads as here: sums are in the same order."""
     threads = str(torch.get_num_threads())
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    return subprocess.Popen([sys.executable, "-m", "svd_core", *words], env=environment, **pipes)
+    command = [sys.executable, "-m", "svd_core", *words]
+    return subprocess.Popen(command, env=environment, preexec_fn=listen_to_ctrl_c, **pipes)
+
+
+def listen_to_ctrl_c() -> None:
+    """A shell's background processes ignore it, and so would all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_killed_batch_goes_on_to_the_same_clips(desk: Path, checkpoint: Path) -> None:
