@@ -54,6 +54,17 @@ def clip_length(latent: dict[str, Any], pictures: int = 1, num_frames: int = 0) 
     return length
 
 
+def lone_clip(latent: dict[str, Any], node: str) -> Tensor:
+    """The clip in a LATENT, t 4 h w. Raises SVDError where there are several."""
+    samples, num_frames = latent["samples"], clip_length(latent)
+    if num_frames < len(samples):
+        raise SVDError(
+            f"{node} takes one clip and this LATENT holds {len(samples) // num_frames}; connect one picture to VAE "
+            "Encode Conditioning, and make several clips of it with `clips` on SVD Sampler."
+        )
+    return samples
+
+
 def clips_apart(
     positive: Any, negative: Any, latent: dict[str, Any], num_frames: int, clips: int, seed: int
 ) -> list[ClipRun]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..svd_core.correction import match_colours
+from ..svd_core.errors import SVDError
 from .host import ALIASES, CATEGORY, io
 
 
@@ -20,7 +22,9 @@ class SVDColourMatch(io.ComfyNode):
             inputs=[
                 io.Image.Input("frames", tooltip="The frames, from Temporal VAE Decode."),
                 io.Image.Input(
-                    "picture", tooltip="The picture whose colours count, of any size. Of several, the first is used."
+                    "picture",
+                    tooltip="The picture whose colours count, of any size. Several share the frames out, in order: the "
+                    "pictures that several clips were made from.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -37,4 +41,11 @@ class SVDColourMatch(io.ComfyNode):
 
     @classmethod
     def execute(cls, frames: Tensor, picture: Tensor, strength: float) -> io.NodeOutput:
-        return io.NodeOutput(match_colours(frames[..., :3], picture[0, ..., :3], strength))
+        if len(frames) % len(picture):
+            raise SVDError(
+                f"{len(frames)} frames cannot be shared out among {len(picture)} pictures; connect the pictures that "
+                "the clips were made from."
+            )
+        shares = frames[..., :3].chunk(len(picture))
+        matched = [match_colours(*pair, strength) for pair in zip(shares, picture[..., :3], strict=True)]
+        return io.NodeOutput(torch.cat(matched))

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..svd_core.checks import check_latents
 from ..svd_core.held_frames import fit_masks, hold_frames, latent_masks, parse_frame_ids
 from ..svd_core.image import FIT_MODES
+from .clips import lone_clip
 from .host import ALIASES, CATEGORY, io
 from .host_frames import encode_like, video_size
 from .vae_conditioning import check_vae
@@ -68,8 +69,8 @@ class SVDHoldFrames(io.ComfyNode):
         hold_mask: Tensor | None = None,
     ) -> io.NodeOutput:
         check_vae(vae)
-        clip = latent["samples"]
-        check_latents(clip)
+        check_latents(latent["samples"])
+        clip = lone_clip(latent, "SVD Hold Frames")
         num_frames = len(clip)
         places = parse_frame_ids(frame_ids, num_frames)
         latents = encode_like(vae, pictures, clip, fit)

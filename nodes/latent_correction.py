@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from ..svd_core.checks import check_latents
 from ..svd_core.correction import correct_latents
+from .clips import clip_length
 from .host import ALIASES, CATEGORY, io
 
 
@@ -40,6 +43,8 @@ class SVDLatentCorrection(io.ComfyNode):
 
     @classmethod
     def execute(cls, samples: dict[str, Any], post_normalize: bool, contrast_enhance_scale: float) -> io.NodeOutput:
-        check_latents(samples["samples"])
-        corrected = correct_latents(samples["samples"], post_normalize, contrast_enhance_scale)
-        return io.NodeOutput({**samples, "samples": corrected})
+        latents = samples["samples"]
+        check_latents(latents)
+        clips = latents.split(clip_length(samples))
+        corrected = [correct_latents(clip, post_normalize, contrast_enhance_scale) for clip in clips]
+        return io.NodeOutput({**samples, "samples": torch.cat(corrected)})

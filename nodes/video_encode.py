@@ -10,6 +10,7 @@ from torch import Tensor
 from ..svd_core.checks import check_latents
 from ..svd_core.image import FIT_MODES
 from ..svd_core.video_to_video import check_length
+from .clips import lone_clip
 from .host import ALIASES, CATEGORY, io
 from .host_frames import encode_like
 from .vae_conditioning import check_vae
@@ -49,8 +50,8 @@ class SVDVideoEncode(io.ComfyNode):
     @classmethod
     def execute(cls, vae: Any, video: Tensor, latent: dict[str, Any], fit: str) -> io.NodeOutput:
         check_vae(vae)
-        clip = latent["samples"]
-        check_latents(clip)
+        check_latents(latent["samples"])
+        clip = lone_clip(latent, "SVD Video Encode")
         check_length(len(video), len(clip))
         if len(video) > len(clip):
             logger.info("SVD Video Encode takes the first %d of %d frames.", len(clip), len(video))

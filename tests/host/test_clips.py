@@ -184,6 +184,53 @@ def test_saved_clips_are_decoded_apart_when_told_their_length(
     assert_same(run_and_load(client, host.output, again.prompt), wanted)
 
 
+def test_correction_is_of_each_clip(client: Client, host: Host, names: tuple[str, str]) -> None:
+    def corrected(pictures: Sequence[str], seed: int, augmentation_seed: int) -> torch.Tensor:
+        graph = Graph()
+        model = loaded_model(graph)
+        latent = sampled(graph, model, conditioned(graph, model, pictures, augmentation_seed), seed)
+        settings = {"post_normalize": True, "contrast_enhance_scale": 1.2}
+        evened = graph.add("SVD_LatentCorrection", samples=latent[0], **settings)
+        graph.add("TestSaveTensors", name="corrected", latent=evened[0])
+        return run_and_load(client, host.output, graph.prompt)["latent"]
+
+    both = corrected(names, SEED, AUGMENTATION_SEED)
+    second = corrected(names[1:], SEED + 1, AUGMENTATION_SEED + 1)
+    assert relative_error(both[FRAMES:], second) < ROUNDING
+
+
+@pytest.mark.parametrize("node", ["SVD_HoldFrames", "SVD_VideoEncode"])
+def test_nodes_for_one_clip_say_so(client: Client, names: tuple[str, str], node: str) -> None:
+    graph = Graph()
+    model = loaded_model(graph)
+    cond = conditioned(graph, model, names)
+    picture = graph.add("LoadImage", image=names[0])
+    given = {"pictures": picture[0], "frame_ids": "0"} if node == "SVD_HoldFrames" else {"video": picture[0]}
+    latent = graph.add(node, vae=model[2], latent=cond[2], fit="crop", **given)
+    graph.add("TestSaveTensors", name="refused", latent=latent[0])
+    refused_by, sentence = failure(client, graph.prompt)
+    assert refused_by == node and "this LATENT holds 2" in sentence
+    assert_one_sentence(sentence)
+
+
+def test_colours_are_matched_picture_by_picture(client: Client, host: Host, names: tuple[str, str]) -> None:
+    """A clip of each of two pictures, here the pictures themselves: each has its colours already."""
+
+    def pictures(matched: bool) -> torch.Tensor:
+        graph = Graph()
+        picture = graph.add("LoadImage", image=names[0])
+        negative = graph.add("ImageInvert", image=picture[0])
+        shown = graph.add("ImageBatch", image1=picture[0], image2=negative[0])
+        if matched:
+            shown = graph.add("SVD_ColourMatch", frames=shown[0], picture=shown[0], strength=1.0)
+        graph.add("TestSaveTensors", name="matched", image=shown[0])
+        return run_and_load(client, host.output, graph.prompt)["image"]
+
+    plain = pictures(matched=False)
+    assert (plain[0].mean((0, 1)) - plain[1].mean((0, 1))).abs().max() > 0.02
+    assert (pictures(matched=True) - plain).abs().max() < 5e-3
+
+
 def test_pictures_that_do_not_match_are_refused(client: Client, names: tuple[str, str]) -> None:
     graph = Graph()
     model = loaded_model(graph)
