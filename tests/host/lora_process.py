@@ -2,7 +2,7 @@
 
     python lora_process.py COMFYUI CHECKPOINT LORA
 
-A process of its own, as `offload_process.py` is. Prints relative errors as JSON.
+See `pack_in_host.py`. Prints relative errors as JSON.
 """
 
 from __future__ import annotations
@@ -11,22 +11,17 @@ import json
 import sys
 
 import torch
-from offload_process import BUDGETS, CPU, load_pack, relative_error, unet_run
+from offload_process import BUDGETS, unet_run
+from pack_in_host import CPU, relative_error, start
 
 
 def main(comfyui: str, checkpoint: str, lora: str) -> None:
-    sys.path[0] = comfyui
-    sys.argv = ["main.py", "--cpu"]
-    import comfy.options
-
-    comfy.options.enable_args_parsing()
-    load_pack()
+    start(comfyui)
     from pack_as_the_host_loads_it.nodes.host_lora import unet_shapes_of, with_lora
     from pack_as_the_host_loads_it.nodes.host_model import make_model
     from pack_as_the_host_loads_it.svd_core.checkpoint import open_checkpoint
     from pack_as_the_host_loads_it.svd_core.lora import read_lora
 
-    torch.manual_seed(0)
     opened = open_checkpoint(checkpoint)
     with torch.inference_mode():
         model = make_model(opened, None)

@@ -2,41 +2,31 @@
 
     python offload_process.py COMFYUI CHECKPOINT
 
-A process of its own, because importing the host parses the command line and picks a device. Prints relative errors as
-JSON. Offloading on a CPU moves nothing, but takes the same paths: weights are cast, and patched, layer by layer at use.
+See `pack_in_host.py`. Prints relative errors as JSON. Offloading on a CPU moves nothing, but takes the same paths:
+weights are cast, and patched, layer by layer at use.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+from pack_in_host import CPU, relative_error, start
 from torch import Tensor
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PACK = "pack_as_the_host_loads_it"
-CPU = torch.device("cpu")
 BUDGETS = (1, 1_000_000, 8_000_000)  # bytes of weights that may stay loaded
 
 
 def main(comfyui: str, checkpoint: str) -> None:
-    sys.path[0] = comfyui
-    sys.argv = ["main.py", "--cpu"]
-    import comfy.options
-
-    comfy.options.enable_args_parsing()
-    load_pack()
+    start(comfyui)
     from pack_as_the_host_loads_it.nodes.host_clip_vision import SVDClipVision, encode_pixels
     from pack_as_the_host_loads_it.nodes.host_model import make_model
     from pack_as_the_host_loads_it.nodes.host_vae import SVDVAE
     from pack_as_the_host_loads_it.svd_core.checkpoint import open_checkpoint
 
-    torch.manual_seed(0)
     opened = open_checkpoint(checkpoint)
     with torch.inference_mode():
         model, vae, clip = make_model(opened, None), SVDVAE(opened, None), SVDClipVision(opened, None)
@@ -50,16 +40,6 @@ def main(comfyui: str, checkpoint: str) -> None:
         report = {name: max(offloaded_errors(*run)) for name, run in runs.items()}
         report |= patched_errors(*runs["unet"])
     print(json.dumps(report))
-
-
-def load_pack() -> None:
-    spec = importlib.util.spec_from_file_location(
-        PACK, REPOSITORY / "__init__.py", submodule_search_locations=[str(REPOSITORY)]
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[PACK] = module
-    spec.loader.exec_module(module)
 
 
 def unet_run(model: Any, context_dim: int) -> Callable[[], Tensor]:
@@ -98,10 +78,6 @@ def patched_errors(patcher: Any, run: Callable[[], Tensor]) -> dict[str, float]:
         "patch restored": relative_error(restored, whole),
         "patch offloaded": relative_error(offloaded, loaded),
     }
-
-
-def relative_error(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python speed_process.py COMFYUI CHECKPOINT
 
-A process of its own, because importing the host parses the command line and picks a device. Prints figures as JSON.
+See `pack_in_host.py`. Prints figures as JSON.
 """
 
 from __future__ import annotations
@@ -12,23 +12,17 @@ import sys
 from typing import Any
 
 import torch
-from offload_process import load_pack, relative_error
+from pack_in_host import relative_error, start
 from torch import Tensor
 
 STEPS, FRAMES = 10, 3
 
 
 def main(comfyui: str, checkpoint: str) -> None:
-    sys.path.insert(0, comfyui)
-    sys.argv = ["main.py", "--cpu"]
-    import comfy.options
-
-    comfy.options.enable_args_parsing()
-    load_pack()
+    start(comfyui)
     from pack_as_the_host_loads_it.nodes.host_model import make_model
     from pack_as_the_host_loads_it.svd_core.checkpoint import open_checkpoint
 
-    torch.manual_seed(0)
     opened = open_checkpoint(checkpoint)
     with torch.inference_mode():
         run = _Run(make_model(opened, None), opened.unet.context_dim)
@@ -82,7 +76,6 @@ def speeds(run: _Run) -> dict[str, Any]:
     for speed in ("exact", "balanced", "fastest"):
         error = relative_error(run(speed=speed), exact)
         report[speed] = {"error": error, "evaluations": len(run.rows), "deep": run.deep}
-
         report[speed]["branches"] = sum(run.rows) // FRAMES
     first = run(speed="fastest")
     report["second run"] = torch.equal(first, run(speed="fastest"))

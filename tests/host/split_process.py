@@ -2,7 +2,7 @@
 
     python split_process.py COMFYUI CHECKPOINT
 
-A process of its own, because importing the host parses the command line and picks a device. Prints figures as JSON.
+See `pack_in_host.py`. Prints figures as JSON.
 """
 
 from __future__ import annotations
@@ -13,21 +13,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from offload_process import CPU, load_pack, relative_error
+from pack_in_host import CPU, relative_error, start
 from torch import Tensor
 
 
 def main(comfyui: str, checkpoint: str) -> None:
-    sys.path.insert(0, comfyui)
-    sys.argv = ["main.py", "--cpu"]
-    import comfy.options
-
-    comfy.options.enable_args_parsing()
-    load_pack()
+    start(comfyui)
     from pack_as_the_host_loads_it.nodes.host_model import make_model
     from pack_as_the_host_loads_it.svd_core.checkpoint import open_checkpoint
 
-    torch.manual_seed(0)
     opened = open_checkpoint(checkpoint)
     trained = gradients(_Network(make_model(opened, None), opened.unet.context_dim))
     with torch.inference_mode():
