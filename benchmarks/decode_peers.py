@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -29,6 +28,9 @@ from svd_core.layers import Layers
 from tools.allocations import HOST, AllocationCounter
 from tools.comfyui import find_comfyui
 from tools.random_checkpoint import tiny_config, write_checkpoint
+
+from .machine import machine
+from .timing import relative_error
 
 Decode = Callable[[Tensor], Tensor]
 CHUNK = 4
@@ -54,9 +56,9 @@ def main() -> None:
             )
         )
     if options.out:
-        setup = {"frames": options.frames, "size": options.size, "torch": torch.__version__, "cpu": platform.machine()}
+        setup = {"frames": options.frames, "size": options.size, **machine(z.device)}
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps({"setup": setup, "rows": rows}, indent=2) + "\n")
+        options.out.write_text(json.dumps(setup | {"rows": rows}, indent=2) + "\n")
 
 
 def write(folder: Path) -> tuple[Path, Path]:
@@ -73,9 +75,8 @@ def measured(who: str, ways: Iterator[tuple[str, Decode]], z: Tensor) -> Iterato
         with AllocationCounter() as counter:
             frames = decode(z)
         whole = frames if whole is None else whole
-        error = torch.linalg.vector_norm(frames - whole) / torch.linalg.vector_norm(whole)
         peak = {f"{name}_mb": counter.peak[place] / 2**20 for name, place in (("device", "cpu"), ("host", HOST))}
-        yield {"who": who, "how": how, "error": float(error), **peak}
+        yield {"who": who, "how": how, "error": relative_error(frames, whole), **peak}
 
 
 def ours(single: Path) -> Iterator[tuple[str, Decode]]:

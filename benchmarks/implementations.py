@@ -23,6 +23,7 @@ from svd_core.free_memory import free_memory, room_to_spill
 from svd_core.layers import Layers
 from svd_core.unet import VideoUNet
 from tools.comfyui import find_comfyui
+from tools.native_vae import vae_arguments
 
 from .cases import Case, UNetInputs
 from .weights import Weights, diffusers_unet_names, diffusers_vae_names, load_case, under
@@ -154,18 +155,7 @@ class VAEPart(Part):
 
         config = self.case.config.vae
         assert config is not None
-        arguments = {
-            "ch": config.channels,
-            "ch_mult": config.channel_mult,
-            "num_res_blocks": config.num_res_blocks,
-            "in_channels": config.image_channels,
-            "out_ch": config.image_channels,
-            "z_channels": config.latent_channels,
-            "double_z": True,
-            "resolution": 256,
-            "attn_resolutions": [],
-            "dropout": 0.0,
-        }
+        arguments = vae_arguments(config)
         with building(config.norm_groups):
             encoder = Encoder(**arguments)
             decoder = VideoDecoder(**arguments, video_kernel_size=[3, 1, 1], alpha=0.0)

@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -26,6 +23,9 @@ from svd_core.config import ModelConfig
 from svd_core.layers import Layers
 from svd_core.sampling_plan import plan_sampling
 from svd_core.unet import VideoUNet
+
+from .machine import machine
+from .timing import Spread, interleaved
 
 CONFIG = ModelConfig()
 Ways = Mapping[str, Callable[[], Any]]
@@ -46,13 +46,13 @@ def main() -> None:
     figures = {}
     with torch.inference_mode():
         for stage in options.stages:
-            figures[stage] = report(stage, timed(STAGES[stage](shape, device, dtype), options.rounds, device))
+            spreads = measured(STAGES[stage](shape, device, dtype), options.rounds, device)
+            report(stage, spreads)
+            figures[stage] = {name: each.as_json() for name, each in spreads.items()}
     if options.out:
-        hardware = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu"
-        setup = {"frames, latent height, width": shape, "dtype": str(dtype), "device": hardware}
-        setup |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
+        setup = {"frames, latent height, width": shape, "dtype": str(dtype), **machine(device)}
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps({"setup": setup, "seconds": figures}, indent=2) + "\n")
+        options.out.write_text(json.dumps(setup | {"seconds": figures}, indent=2) + "\n")
 
 
 def unet_ways(shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype) -> Ways:
@@ -97,26 +97,17 @@ def random_weights(module: nn.Module) -> Any:
     return module.eval()
 
 
-def timed(ways: Ways, rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each way, in turns, after one turn to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(rounds + 1):
-        for name, run in ways.items():
-            start = time.perf_counter()
-            run()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+def measured(ways: Ways, rounds: int, device: torch.device) -> dict[str, Spread]:
+    for way in ways.values():
+        way()
+    return interleaved(ways, rounds, device)
 
 
-def report(stage: str, seconds: dict[str, list[float]]) -> dict[str, list[float]]:
-    fastest = median(next(iter(seconds.values())))
-    for name, each in seconds.items():
-        spread = f"{min(each):.2f} to {max(each):.2f}"
-        print(f"{stage:9} {name:26} {median(each):6.2f} s ({spread})  {median(each) / fastest:.2f}x", flush=True)
-    return seconds
+def report(stage: str, spreads: dict[str, Spread]) -> None:
+    whole = next(iter(spreads.values())).median
+    for name, each in spreads.items():
+        seconds = f"{each.median:6.2f} s ({each.fastest:.2f} to {each.slowest:.2f})"
+        print(f"{stage:9} {name:26} {seconds}  {each.median / whole:.2f}x", flush=True)
 
 
 STAGES = {"sampling": unet_ways, "decode": decode_ways}

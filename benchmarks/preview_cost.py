@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,8 @@ from torch import Tensor
 
 from svd_core.preview import contact_sheet, latent_colours, tiny_decoded
 from svd_core.tiny_decoder import TinyVideoDecoder
+
+from .machine import machine
 
 PREVIEW_SIZE = 512  # ComfyUI's default for the longer side
 BUDGET = 0.02
@@ -56,10 +57,8 @@ def main() -> None:
             if name != "TAESDV" or where == HERE or device.type == "cuda":
                 print(f"{name:15} {1e3 * preview:8.1f} ms, {preview / step:7.3%} of a step of {step:7.2f} s, {where}")
     if options.out:
-        hardware = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "cpu"
-        setup = {"device": hardware, "torch": torch.__version__, "threads": torch.get_num_threads()}
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        figures = {"setup": setup, "latents": list(x0.shape), "preview": previews, "step": steps, "budget": BUDGET}
+        figures = machine(device) | {"latents": list(x0.shape), "preview": previews, "step": steps, "budget": BUDGET}
         options.out.write_text(json.dumps(figures, indent=2) + "\n")
 
 

@@ -7,16 +7,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from svd_core.config import AutoencoderConfig
 from svd_core.convert.diffusers_json import clip_json
 from svd_core.schedules import karras_sigmas
 from tools.comfyui import find_comfyui
+from tools.native_vae import vae_arguments
 
 from . import host_process
 from .models import CLIP, UNET, VAE, Models
@@ -69,19 +68,3 @@ def run_host(models: Models, image_models: Models, folder: Path) -> dict[str, Te
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return load_file(folder / "outputs.safetensors")
-
-
-def vae_arguments(config: AutoencoderConfig) -> dict[str, Any]:
-    """The host's names for our configuration; `resolution` and `attn_resolutions` only say: no more attention."""
-    return {
-        "ch": config.channels,
-        "ch_mult": config.channel_mult,
-        "num_res_blocks": config.num_res_blocks,
-        "in_channels": config.image_channels,
-        "out_ch": config.image_channels,
-        "z_channels": config.latent_channels,
-        "double_z": True,
-        "resolution": 256,
-        "attn_resolutions": [],
-        "dropout": 0.0,
-    }
