@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..svd_core import guidance, noise
 from ..svd_core.errors import needing
-from ..svd_core.samplers import SAMPLERS, StepInfo
+from ..svd_core.samplers import StepInfo, choose_sampler
 from ..svd_core.speed import SpeedMode
 from ..svd_core.step_cache import StepCache
 from .clips import ClipRun
@@ -74,7 +74,7 @@ def _guide(scale: Tensor, args: dict[str, Any]) -> Tensor:
 
 def host_sampler(name: str, generator: torch.Generator) -> Any:
     """One of our samplers behind the interface that the host's guiders call."""
-    sample = SAMPLERS[name]
+    sample = choose_sampler(name)
 
     def run(
         model: Any, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], callback: Any = None, disable: bool = False

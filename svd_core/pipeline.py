@@ -6,13 +6,11 @@ The nodes drive the same stage functions through their host instead of this clas
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,13 +23,15 @@ from .clip_vision import ClipVision
 from .conditioning import MicroConditioning
 from .config import ModelConfig
 from .decode_plan import describe_decode, plan_decode
-from .errors import SVDError, needing
+from .errors import SVDError
 from .free_memory import free_memory, room_to_spill
 from .given_frames import GivenFrames
 from .layers import Layers
 from .lora import LoRA, LoRAStack, read_lora
+from .output import Output, as_output
+from .progress import progress_bar
 from .releases import UNKNOWN, advise
-from .samplers import SAMPLERS, Callback, StepInfo
+from .samplers import Callback, choose_sampler
 from .sampling_memory import SamplingMemory
 from .sampling_plan import MemoryChoice
 from .speed import MODES, Speed, speed_mode
@@ -40,8 +40,6 @@ from .step_cache import StepCache
 from .unet import VideoUNet
 
 logger = logging.getLogger(__name__)
-
-Output = Literal["pil", "array", "tensor", "latent"]
 
 
 @dataclass(frozen=True)
@@ -229,7 +227,7 @@ class SVDPipeline:
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             return self.denoise(x, sigma, cond, mode.scale_at(sigma, scale), splits, cache)
 
-        with _progress("sampling", num_inference_steps, callback, progress) as report, cache:
+        with progress_bar("sampling", num_inference_steps, callback, progress) as report, cache:
             latents = solver(
                 held.denoiser(denoise, latent_noise) if held else denoise,
                 x,
@@ -241,7 +239,7 @@ class SVDPipeline:
         if output == "latent":
             return latents
         frames = self.decode(latents, frames_at_once)
-        return _as_output(correction.match_colours(frames, fitted[0].movedim(0, -1), colour_match), output)
+        return as_output(correction.match_colours(frames, fitted[0].movedim(0, -1), colour_match), output)
 
     def animate_all(self, pictures: Iterable[Any], seed: int = 0, **settings: Any) -> list[Any]:
         """A clip of each picture, in order: what calling the pipeline gives for it alone, with `seed` + its index.
@@ -378,13 +376,6 @@ class SVDPipeline:
         return self.vae.decode_planned(z.to(dtype), plan, device=self.device)
 
 
-def choose_sampler(sampler: str) -> Any:
-    """Raises SVDError for a name that is none."""
-    if sampler not in SAMPLERS:
-        raise SVDError(f"There is no sampler named {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
-    return SAMPLERS[sampler]
-
-
 def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
@@ -393,31 +384,3 @@ def best_device() -> str:
 
 def _dtype_of(module: nn.Module) -> torch.dtype:
     return next(module.parameters()).dtype
-
-
-@contextmanager
-def _progress(label: str, total: int, callback: Callback | None, shown: bool) -> Iterator[Callback]:
-    """A step callback that moves a progress bar and passes the step on."""
-    with needing("tqdm", "A progress bar"):
-        from tqdm import tqdm
-
-    with tqdm(total=total, desc=label, disable=not shown) as bar:
-
-        def report(step: StepInfo) -> None:
-            bar.update(1)
-            if callback is not None:
-                callback(step)
-
-        yield report
-
-
-def _as_output(frames: Tensor, output: Output) -> Any:
-    """frames: t h w 3 in [0, 1]."""
-    if output == "tensor":
-        return frames
-    array = (frames * 255).round().to(torch.uint8).numpy()
-    if output == "array":
-        return array
-    from PIL import Image
-
-    return [Image.fromarray(np.ascontiguousarray(frame)) for frame in array]

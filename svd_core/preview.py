@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .sheet import grid
+from .sheet import columns, grid
 from .tiny_decoder import TinyVideoDecoder
 
 OVERSAMPLING = 2.0  # pixels decoded for each that is shown, in each direction
@@ -22,11 +22,6 @@ def contact_sheet(frames: Tensor) -> Any:
 
     levels = frames.nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
     return Image.fromarray(grid(levels, columns(len(levels))).contiguous().numpy())
-
-
-def columns(frames: int) -> int:
-    """Of a grid about as high as wide, in frames."""
-    return math.ceil(math.sqrt(frames))
 
 
 def latent_colours(

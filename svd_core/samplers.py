@@ -203,3 +203,10 @@ def _noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
     if generator is None:
         raise SVDError("The sampler adds noise at every step and got no generator; pass noise.step_generator(seed).")
     return torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x.device)
+
+
+def choose_sampler(name: str) -> Sampler:
+    """Raises SVDError for a name that is none."""
+    if name not in SAMPLERS:
+        raise SVDError(f"There is no sampler named {name!r}; choose one of {', '.join(SAMPLERS)}.")
+    return SAMPLERS[name]

@@ -34,10 +34,10 @@ def clip_sheet(clips: Tensor, labels: Sequence[str], width: int, layout: str = "
         cells = _reduced(clips[:, [0, clips.shape[1] // 2, -1]], max(2, width // 3))  # b 3 h w 3
         _label(cells[:, :1], labels)
         return grid(rearrange(cells, "b t h w d -> (b t) h w d"), 3)[None]
-    columns = math.ceil(math.sqrt(len(clips)))
-    cells = _reduced(clips, max(2, width // columns))  # b t h w 3
+    across = columns(len(clips))
+    cells = _reduced(clips, max(2, width // across))  # b t h w 3
     _label(cells, labels)
-    return torch.stack([grid(frames, columns) for frames in cells.unbind(1)])
+    return torch.stack([grid(frames, across) for frames in cells.unbind(1)])
 
 
 def grid(cells: Tensor, columns: int) -> Tensor:
@@ -45,6 +45,11 @@ def grid(cells: Tensor, columns: int) -> Tensor:
     rows = math.ceil(len(cells) / columns)
     blank = cells.new_zeros(rows * columns - len(cells), *cells.shape[1:])
     return rearrange(torch.cat([cells, blank]), "(r c) h w d -> (r h) (c w) d", r=rows)
+
+
+def columns(cells: int) -> int:
+    """Of a grid about as high as wide, in cells."""
+    return math.ceil(math.sqrt(cells))
 
 
 def _reduced(clips: Tensor, width: int) -> Tensor:

@@ -12,8 +12,9 @@ from torch import Tensor
 from .. import conditioning, correction, guidance, image, schedules
 from ..checkpoint import Checkpoint
 from ..checks import check_num_frames, check_positions
-from ..pipeline import best_device, choose_sampler
+from ..pipeline import best_device
 from ..releases import UNKNOWN
+from ..samplers import choose_sampler
 from ..speed import speed_mode
 from ..video.write import checked_rate
 
