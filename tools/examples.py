@@ -97,12 +97,12 @@ minutes, so begin with four.
 
 FIRST_AND_LAST = f"""## First and last frame
 
-Press **Run**. Two pictures are given, and the clip between them is made: **SVD Hold Frames** fixes frames `0, -1`, \
-the first and the last, to the two pictures of **Batch Images**.
+Press **Run**. Two pictures are given, and the clip between them is made: one **SVD Hold Frames** fixes frame `0`, the \
+first, and another frame `-1`, the last.
 
-`frame_ids` may be any frames, and `hold_mask` holds parts of them. Choose pictures that lie about as far apart as the \
-model moves in a clip: here `motion_bucket_id` 255. **SVD Colour Match** brings the colours of all frames back to the \
-first picture's.
+`frame_ids` may be any frames, several at once with a picture for each, and `hold_mask` holds parts of them. Choose \
+pictures that lie about as far apart as the model moves in a clip: here `motion_bucket_id` 255. **SVD Colour Match** \
+brings the colours of all frames back to the first picture's.
 
 The small model knows drawn comets, rockets, fish and arrows only. For real pictures pick an official checkpoint in \
 **SVD Loader** and set 1024 x 576, 25 frames and `max_cfg` 3.
@@ -145,9 +145,9 @@ def first_and_last_frame() -> Page:
     model, picture = demo(page)
     last = page.add(0, "LoadImage", image=COMET_LAST)
     cond = conditioning(page, model, picture, **DEMO_SIZE, motion_bucket_id=255)
-    pictures = page.add(1, "ImageBatch", image1=picture[0], image2=last[0])
-    held = page.add(2, "SVD_HoldFrames", vae=model[2], latent=cond[2], pictures=pictures[0])
-    inputs = {"model": model[0], "positive": cond[0], "negative": cond[1], "latent_image": held[0]}
+    begins = page.add(1, "SVD_HoldFrames", vae=model[2], latent=cond[2], pictures=picture[0], frame_ids="0")
+    ends = page.add(2, "SVD_HoldFrames", vae=model[2], latent=begins[0], pictures=last[0], frame_ids="-1")
+    inputs = {"model": model[0], "positive": cond[0], "negative": cond[1], "latent_image": ends[0]}
     latent = page.add(2, "SVD_Sampler", **inputs, **DEMO_CFG)
     matched = page.add(3, "SVD_ColourMatch", frames=frames(page, model, latent)[0], picture=picture[0])
     video(page, matched, cond, "svd_first_and_last")
@@ -181,8 +181,9 @@ def low_memory() -> Page:
 
 def lora() -> Page:
     page = Page(COLUMNS, LORA)
-    model, picture = released(page)
+    model = released_model(page)
     styled = page.add(0, "SVD_LoRA", model=model[0], lora="my_svd_lora.safetensors", strength=1.0)
+    picture = page.add(0, "LoadImage", image=BOAT)
     cond = conditioning(page, model, picture, **fitted(page, model, picture))
     video(page, frames(page, model, sampled(page, styled, cond)), cond, "svd_lora")
     return page
@@ -229,13 +230,17 @@ def demo(page: Page) -> tuple[Node, Node]:
 
 
 def released(page: Page, **settings: Any) -> tuple[Node, Node]:
-    loader = page.add(0, "SVD_Loader", models=(SVD_XT,), checkpoint=SVD_XT["name"], **settings)
-    return loader, page.add(0, "LoadImage", image=BOAT)
+    """The picture comes last in its column: on the page it takes as much height as it needs."""
+    return released_model(page, **settings), page.add(0, "LoadImage", image=BOAT)
+
+
+def released_model(page: Page, **settings: Any) -> Node:
+    return page.add(0, "SVD_Loader", models=(SVD_XT,), checkpoint=SVD_XT["name"], **settings)
 
 
 def fitted(page: Page, model: Node, picture: Node) -> dict[str, Any]:
     """Width and height in the picture's shape."""
-    size = page.add(0, "SVD_FitSize", image=picture[0], model=model[0])
+    size = page.add(1, "SVD_FitSize", image=picture[0], model=model[0])
     return {"width": size[0], "height": size[1]}
 
 

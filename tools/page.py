@@ -15,8 +15,9 @@ UPLOADS = ("LoadImage",)  # nodes with a button on the page that the server does
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
 
 COLUMN, GAP, WIDTH = 400, 60, 320
-ROW, TITLE, PREVIEW = 25, 50, 260  # heights in pixels; nodes that show a picture are higher
-NOTE_TOP, NOTE_HEIGHT, MARGIN = -390, 270, 90  # the note lies over all columns but the last, which begins beside it
+SOCKET, WIDGET, FRAME, PREVIEW = 20, 24, 20, 140  # heights in pixels; nodes that show a picture are higher
+NOTE_TOP, NOTE_HEIGHT = -300, 190  # the note lies over all columns but the last, which begins beside it
+MARGIN = 80  # of a group above its first node
 SHOWING = ("LoadImage", "SaveVideo", "PreviewImage", "SVD_Sampler", "KSampler")
 GROUP_COLOUR = "#3f789e"
 
@@ -171,7 +172,7 @@ def _widget_values(node: Node, info: JSON) -> Iterator[Any]:
 def _height(kind: str, entries: list[JSON], outputs: list[JSON]) -> int:
     sockets = max(sum("widget" not in entry for entry in entries), len(outputs))
     widgets = sum("widget" in entry for entry in entries) + sum(entry["name"] in SEEDS for entry in entries)
-    return TITLE + ROW * (sockets + widgets) + PREVIEW * (kind in SHOWING)
+    return FRAME + SOCKET * sockets + WIDGET * widgets + PREVIEW * (kind in SHOWING)
 
 
 def _place(nodes: list[JSON], columns: list[int], titles: tuple[str, ...]) -> list[JSON]:
