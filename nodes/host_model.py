@@ -25,6 +25,7 @@ from ..svd_core.layers import Layers
 from ..svd_core.releases import LatentColours
 from ..svd_core.sampling_memory import SamplingMemory
 from ..svd_core.split import Split
+from ..svd_core.step_cache import Features
 from ..svd_core.storage import FP8
 from ..svd_core.unet import VideoUNet
 from .host import model_management
@@ -84,14 +85,15 @@ class HostUNet(VideoUNet):
         num_frames = num_video_frames or len(x)
         image_only = None if image_only_indicator is None else image_only_indicator.flatten()
 
-        def evaluate(split: Split | None, memory: SamplingMemory | None = None) -> Tensor:
+        def evaluate(
+            split: Split | None, memory: SamplingMemory | None = None, features: Features | None = None
+        ) -> Tensor:
             # An evaluation uses up the residuals of control networks, and it may be repeated.
             residuals = None if control is None else {name: list(some) for name, some in control.items()}
             passed = {"x": x, "context": context, "y": y, "timesteps": timesteps}
             hooks = HostHooks(transformer_options, residuals, self.config.model_channels, passed)
             arguments = (x, timesteps, context, y, num_frames)
             rest = {"time_context": time_context, "image_only": image_only}
-            features = None if memory is None else features_of(transformer_options, control, split)
             v = VideoUNet.forward(self, *arguments, **rest, hooks=hooks, split=split, features=features)
             if memory is not None and split is not None and hooks.kept_whole:
                 memory.say_once("Attention patches see the whole clip, which takes more memory than planned.")
@@ -103,7 +105,8 @@ class HostUNet(VideoUNet):
         clips, kept = max(1, len(x) // num_frames), cache_of(transformer_options).branches
         call = UNetCall(height, width, num_frames, x.dtype, clips, context.shape[1], kept)
         memory = memory_of(transformer_options, x.device)
-        return memory.run(self.config, call, lambda split: evaluate(split, memory))
+        features = features_of(transformer_options, control)
+        return memory.run(self.config, call, lambda split: evaluate(split, memory, features))
 
 
 class SVDModel(comfy.model_base.SVD_img2vid):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ..svd_core.speed import MODES
-from ..svd_core.split import Split
 from ..svd_core.step_cache import Features, StepCache
 
 STEP_CACHE = "svd_step_cache"  # key of the transformer_options
@@ -16,7 +15,7 @@ def cache_of(transformer_options: dict[str, Any]) -> StepCache:
     return transformer_options.get(STEP_CACHE) or StepCache(MODES["exact"])
 
 
-def features_of(transformer_options: dict[str, Any], control: Any, split: Split | None) -> Features | None:
+def features_of(transformer_options: dict[str, Any], control: Any) -> Features | None:
     """For one evaluation. The host names each conditioning in it."""
     cache = cache_of(transformer_options)
     if cache.mode.reuses and control is not None:
@@ -25,4 +24,4 @@ def features_of(transformer_options: dict[str, Any], control: Any, split: Split 
     if cache.mode.reuses and transformer_options.get("context_window") is not None:
         cache.stand_aside("the model sees the clip in windows")
         return None
-    return cache.features(tuple(transformer_options.get("uuids", ())), split)
+    return cache.features(tuple(transformer_options.get("uuids", ())))

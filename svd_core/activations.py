@@ -26,7 +26,7 @@ ATTENTION = 6  # its norm, q, k, v, the attended values, the projected ones
 class UNetCall:
     """One evaluation: `clips` in the batch (both guidance branches of a clip are two), `tokens` of context each.
 
-    kept: clips whose deep features stay from one evaluation to the next, where it is not split.
+    kept: clips whose deep features stay from one evaluation to the next.
     """
 
     height: int  # of the latent
@@ -116,6 +116,7 @@ class _Walk:
         self.config, self.call = config, call
         self.layout = _Layout(config, call.height, call.width)
         self.held = self.clip(0, config.in_channels) + 3 * call.rows * config.time_embed_dim
+        self.held += max(call.kept - call.clips, 0) * self._features()  # the call's own are made anew
         self.highest = 0
 
     def peak(self) -> int:
@@ -123,7 +124,11 @@ class _Walk:
         self._middle()
         coarsest = len(self.config.widths) - 1
         h, upsampled = self.clip(coarsest, self.config.widths[-1]), False
-        for block in self.layout.output_blocks():
+        blocks = list(self.layout.output_blocks())
+        for index, block in enumerate(blocks):
+            if self.call.kept and index == len(blocks) - OUTER_BLOCKS:
+                self.held += min(self.call.kept, self.call.clips) * self._features()
+                h, upsampled = 0, False  # what the block finds is what is kept
             skip = skips.pop()
             self.held -= skip
             self.resnet(block, h + skip, upsampled)
@@ -134,6 +139,11 @@ class _Walk:
             h, upsampled = self.output(block), block.resizes
         self.head(h, self.clip(0, self.config.model_channels))
         return self.highest
+
+    def _features(self) -> int:
+        """Numbers of the deep features of one clip: what the first of the outer blocks finds."""
+        reads = list(self.layout.output_blocks())[-OUTER_BLOCKS]
+        return self.call.num_frames * self.layout.areas[reads.level] * reads.c_in
 
     def _down(self) -> list[int]:
         """Sizes of the skip connections, which are held from here on."""
@@ -188,11 +198,6 @@ class _Walk:
 
 class _Whole(_Walk):
     """Everything at once; the forward pass keeps what a block read until the block is done."""
-
-    def __init__(self, config: UNetConfig, call: UNetCall) -> None:
-        super().__init__(config, call)
-        reads = list(self.layout.output_blocks())[-OUTER_BLOCKS]
-        self.held += call.kept * call.num_frames * self.layout.areas[reads.level] * reads.c_in
 
     def resnet(self, block: _Block, source: int, upsampled: bool) -> None:
         o, i = self.clip(block.level, block.c_out), self.clip(block.level, block.c_in + block.c_skip)

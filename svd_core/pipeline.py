@@ -340,8 +340,10 @@ class SVDPipeline:
             num_frames,
         )
 
+        features = cache.features(branches)
+
         def evaluate(split: Split | None) -> Tensor:
-            return self.unet(*arguments, split=split, features=cache.features(branches, split))
+            return self.unet(*arguments, split=split, features=features)
 
         call = replace(self._call((num_frames, *x.shape[1:]), clips, cache), tokens=context.shape[1])
         return diffusion.denoised(memory.run(self.unet.config, call, evaluate), x, sigma)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .speed import SpeedMode
-from .split import Split
 
 logger = logging.getLogger(__name__)
 
@@ -66,14 +65,9 @@ class StepCache:
             self.clear()
         self._guided = guided
 
-    def features(self, branches: Hashable, split: Split | None = None) -> Features | None:
-        """For one evaluation; None where it runs in full. One in pieces does: short memory has no room for features."""
-        if not self.mode.reuses:
-            return None
-        if split is not None:
-            self.stand_aside("the clip is sampled in pieces")
-            return None
-        return Features(self, branches)
+    def features(self, branches: Hashable) -> Features | None:
+        """For one evaluation; None where the mode keeps none."""
+        return Features(self, branches) if self.mode.reuses else None
 
     def stand_aside(self, why: str) -> None:
         """Let go of everything for evaluations that cannot use it, and say so once."""
@@ -100,16 +94,19 @@ class StepCache:
         self._kept[branches] = _Kept(noisy, h)
 
 
-@dataclass(frozen=True)
 class Features:
-    """The part of a StepCache that one evaluation of the UNet sees."""
+    """The part of a StepCache that one evaluation of the UNet sees. Repeated, for want of memory, it sees the same."""
 
-    cache: StepCache
-    branches: Hashable
+    def __init__(self, cache: StepCache, branches: Hashable) -> None:
+        self.cache, self.branches = cache, branches
+        self._asked = False
+        self._deep: Tensor | None = None
 
     def recall(self, noisy: Tensor) -> Tensor | None:
         """noisy: (b t) 4 h w, of this evaluation. Returns (b t) c h w, or None where all blocks are to run."""
-        return self.cache.recall(self.branches, noisy)
+        if not self._asked:
+            self._asked, self._deep = True, self.cache.recall(self.branches, noisy)
+        return self._deep
 
     def keep(self, noisy: Tensor, h: Tensor) -> None:
         self.cache.keep(self.branches, noisy, h)

@@ -61,14 +61,15 @@ class VideoUNet(nn.Module):
         c_noise: (b t), a quarter of ln sigma. context: (b t) m k, image embeddings. y: (b t) 768, micro-conditioning.
         num_frames: t. time_context: (b t) m k for the temporal layers, default `context`; its first frame counts.
         image_only: (b t), nonzero for frames that are lone images. split: a bound on what is alive at once, which
-        leaves the result as it is; without gradients. features: deep ones kept between evaluations, which changes it;
-        not for a split one. Returns v, (b t) 4 h w.
+        leaves the result as it is; without gradients. features: deep ones kept between evaluations, which changes it.
+        Returns v, (b t) 4 h w.
         """
         hooks = hooks or UNetHooks()
         emb = self._embed(c_noise, y, x.dtype, hooks)  # (b t) d
         time_context = (context if time_context is None else time_context)[::num_frames]  # b m k
         if split is not None:
-            return run_split(self, x, Conditions(emb, context, time_context, num_frames, image_only, hooks), split)
+            conditions = Conditions(emb, context, time_context, num_frames, image_only, hooks)
+            return run_split(self, x, conditions, split, features)
 
         def run(block: nn.Module, h: Tensor, size: tuple[int, int] | None = None) -> Tensor:
             for layer in block.children():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..resnet import Upsample, VideoResBlock
+from ..step_cache import OUTER_BLOCKS, Features
 from ..transformer import SpatialVideoTransformer
 from .conditions import Conditions
 from .resnet import run_resnet
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def run_split(unet: VideoUNet, x: Tensor, conditions: Conditions, split: Split) -> Tensor:
+def run_split(
+    unet: VideoUNet, x: Tensor, conditions: Conditions, split: Split, features: Features | None = None
+) -> Tensor:
     """`unet` of x, (b t) 8 h w, equal up to the order of summation. Returns (b t) 4 h w."""
-    return _Walk(unet, conditions, split, x.shape[-2] * x.shape[-1]).run(x)
+    return _Walk(unet, conditions, split, x.shape[-2] * x.shape[-1]).run(x, features)
 
 
 class _Walk:
@@ -30,20 +33,34 @@ class _Walk:
         self.unet, self.conditions, self.split, self.area = unet, conditions, split, area
         self.hooks = conditions.hooks
 
-    def run(self, x: Tensor) -> Tensor:
+    def run(self, x: Tensor, features: Features | None) -> Tensor:
+        noisy = x[:, : self.unet.config.out_channels]
+        deep = None if features is None else features.recall(noisy)
+        first_outer = len(self.unet.output_blocks) - OUTER_BLOCKS
+
         source, skips = Source(x), []
-        for index, block in enumerate(self.unet.input_blocks):
+        blocks = self.unet.input_blocks if deep is None else self.unet.input_blocks[:OUTER_BLOCKS]
+        for index, block in enumerate(blocks):
             self.hooks.before_block("input", index)
             source = self._run_block(block, source)
             source.h, skip = self.hooks.after_input_block(self._whole(source))
             skips.append(skip)
             del skip
 
-        self.hooks.before_block("middle", 0)
-        source = self._run_block(self.unet.middle_block, source)
-        source.h = self.hooks.after_middle_block(self._whole(source))
+        if deep is None:
+            self.hooks.before_block("middle", 0)
+            source = self._run_block(self.unet.middle_block, source)
+            source.h = self.hooks.after_middle_block(self._whole(source))
 
         for index, block in enumerate(self.unet.output_blocks):
+            if deep is not None and index < first_outer:
+                continue
+            if features is not None and index == first_outer:
+                h = self._whole(source) if deep is None else deep
+                if deep is None:
+                    features.keep(noisy, h)
+                source = Source(h.clone() if self.hooks.watches_output_block() else h)  # it may be written into
+                del h
             self.hooks.before_block("output", index)
             self._join(source, skips.pop())
             source = self._run_block(block, source, skips[-1].shape[-2:] if skips else None)

@@ -47,8 +47,12 @@ def test_same_seed_same_clip(report: dict[str, Any]) -> None:
     assert report["batch of clips"] <= ROUNDING
 
 
+def test_memory_does_not_show_in_the_clip(report: dict[str, Any]) -> None:
+    assert report["in pieces"]["error"] <= ROUNDING
+    assert report["in pieces"]["reused"] > 0
+
+
 def test_where_no_features_can_be_kept(report: dict[str, Any]) -> None:
-    assert report["in pieces"] <= ROUNDING
     assert report["control effect"] > 1e-3
     assert report["control"] <= ROUNDING
 
