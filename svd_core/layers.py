@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from . import winograd
+
 # Pixels, all pictures counted, that a convolution must see for the sums of its weights to cost less than they save.
 WORTH_FOUR_PHASES = 256
 
@@ -75,8 +77,21 @@ def doubling_size(channels: int, pictures: int, height: int, width: int) -> int:
 
 
 @cache
+def _picture_conv_class(conv2d: type[nn.Conv2d]) -> type[nn.Conv2d]:
+    class PictureConv(conv2d):
+        """A 3x3 convolution that keeps the size of its pictures, b c h w."""
+
+        def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any, **__: Any) -> Tensor:
+            if winograd.pays(x, weight, winograd.PLAIN):
+                return winograd.convolve(x, weight, bias, winograd.PLAIN)
+            return F.conv2d(x, weight, bias, padding=1)
+
+    return PictureConv
+
+
+@cache
 def _doubling_conv_class(conv2d: type[nn.Conv2d]) -> type[nn.Conv2d]:
-    class DoublingConv(conv2d):
+    class DoublingConv(_picture_conv_class(conv2d)):
         """A 3x3 convolution that also takes a picture before it is doubled in size: as 1 b c h w, to 1 b o 2h 2w.
 
         It is here, where a host has cast and patched the weights, that their sums may be taken.
@@ -85,6 +100,8 @@ def _doubling_conv_class(conv2d: type[nn.Conv2d]) -> type[nn.Conv2d]:
         def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any, **__: Any) -> Tensor:
             if x.ndim == 4:
                 return super()._conv_forward(x, weight, bias)
+            if winograd.pays(x[0], weight, winograd.DOUBLED):
+                return winograd.convolve(x[0], weight, bias, winograd.DOUBLED)[None]
             if x[0, :, 0].numel() >= WORTH_FOUR_PHASES:
                 return convolve_doubled(x[0], weight, bias)[None]
             doubled = F.interpolate(x[0], scale_factor=2.0, mode="nearest")
@@ -144,6 +161,9 @@ class Layers:
 
     def conv(self, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, padding: int | None = None) -> nn.Module:
         """2-D convolution; padding keeps the size unless given."""
+        if (kernel, stride, padding) == (3, 1, None):
+            conv = _picture_conv_class(self.operations.Conv2d)
+            return conv(c_in, c_out, 3, padding=1, dtype=self.dtype, device=self.device)
         padding = kernel // 2 if padding is None else padding
         return self.operations.Conv2d(
             c_in, c_out, kernel, stride=stride, padding=padding, dtype=self.dtype, device=self.device
