@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -44,6 +45,7 @@ def interleaved(ways: Mapping[str, Callable[[], Any]], rounds: int, device: torc
 
 
 def timed(way: Callable[[], Any], device: torch.device) -> float:
+    gc.collect()  # what earlier runs left behind
     synchronise(device)
     start = time.perf_counter()
     result = way()

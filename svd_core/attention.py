@@ -96,8 +96,8 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: ... c. Tokens have nothing to do with each other, so a CPU takes as many as its caches like."""
         tokens = x.flatten(0, -2)
-        if x.device.type != "cpu" or torch.is_grad_enabled():
-            return self.net(tokens).view_as(x)
         inner = 8 * tokens.numel() * x.element_size()  # bytes
-        pieces = tokens.tensor_split(-(-inner // CPU_FEED_FORWARD_BYTES) or 1)
-        return torch.cat([self.net(some) for some in pieces]).view_as(x)
+        pieces = -(-inner // CPU_FEED_FORWARD_BYTES)
+        if x.device.type != "cpu" or torch.is_grad_enabled() or pieces < 2:
+            return self.net(tokens).view_as(x)
+        return torch.cat([self.net(some) for some in tokens.tensor_split(pieces)]).view_as(x)

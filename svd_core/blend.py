@@ -24,8 +24,8 @@ class AlphaBlender(nn.Module):
 
     def temporal_weight(self, like: Tensor, image_only: Tensor | None = None) -> Tensor:
         """1 - α, in the type of `like`: one weight, or one for each of its rows, shaped to be multiplied with it."""
-        alpha = blend_weight(self.mix_factor, like)
+        weight = blend_weight(-self.mix_factor, like)  # 1 - sigmoid(m) = sigmoid(-m)
         if image_only is not None:
-            alpha = torch.where(image_only.to(alpha.device) != 0, torch.ones_like(alpha), alpha)
-            alpha = alpha.reshape(-1, *[1] * (like.ndim - 1))
-        return (1.0 - alpha).to(like.dtype)
+            weight = torch.where(image_only.to(weight.device) != 0, torch.zeros_like(weight), weight)
+            weight = weight.reshape(-1, *[1] * (like.ndim - 1))
+        return weight.to(like.dtype)

@@ -5,6 +5,7 @@ The UNet calls these at fixed places and knows nothing else of its surroundings.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor, nn
@@ -24,6 +25,10 @@ class UNetHooks:
     def embedding(self, emb: Tensor) -> Tensor:
         """The time embedding, (b t) d, before the micro-conditioning is added."""
         return emb
+
+    def once(self, layer: nn.Module, make: Callable[[], Tensor]) -> Tensor:
+        """What `layer` gives for that which stays through a run: the frames' places, the picture, the numbers."""
+        return make()
 
     def before_block(self, kind: BlockKind, index: int) -> None:
         """Called before each of the numbered blocks."""

@@ -343,7 +343,8 @@ class SVDPipeline:
         features = cache.features(branches)
 
         def evaluate(split: Split | None) -> Tensor:
-            return self.unet(*arguments, split=split, features=features)
+            hooks = cache.constants(branches) if split is None else None
+            return self.unet(*arguments, split=split, features=features, hooks=hooks)
 
         call = replace(self._call((num_frames, *x.shape[1:]), clips, cache), tokens=context.shape[1])
         return diffusion.denoised(memory.run(self.unet.config, call, evaluate), x, sigma)

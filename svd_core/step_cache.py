@@ -7,11 +7,13 @@ evaluation that recalls the deep features of an earlier one runs the outermost b
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from .run_constants import RunConstants
 from .speed import SpeedMode
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class StepCache:
         self.mode, self.branches = mode, branches if mode.reuses else 0
         self.full = self.reused = 0  # evaluations
         self._kept: dict[Hashable, _Kept] = {}
+        self._constants: defaultdict[Hashable, RunConstants] = defaultdict(RunConstants)
         self._guided = False
         self._said = False
 
@@ -47,6 +50,7 @@ class StepCache:
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.clear()
+        self._constants.clear()
         if error is not None or not self.mode.reuses or self._said:
             return
         if total := self.full + self.reused:
@@ -68,6 +72,10 @@ class StepCache:
     def features(self, branches: Hashable) -> Features | None:
         """For one evaluation; None where the mode keeps none."""
         return Features(self, branches) if self.mode.reuses else None
+
+    def constants(self, branches: Hashable) -> RunConstants:
+        """For all evaluations of these branches together."""
+        return self._constants[branches]
 
     def stand_aside(self, why: str) -> None:
         """Let go of everything for evaluations that cannot use it, and say so once."""

@@ -42,7 +42,8 @@ class TransformerBlock(nn.Module):
     def cross_attention(self, x: Tensor, context: Tensor, hooks: UNetHooks) -> Tensor:
         repeats = x.shape[0] // context.shape[0]
         if context.shape[1] == 1 and not hooks.watches_cross_attention():
-            return self.attn2.of_one_token(context).repeat_interleave(repeats, dim=0)  # (b r) 1 c
+            update = hooks.once(self.attn2, lambda: self.attn2.of_one_token(context))
+            return update.repeat_interleave(repeats, dim=0)  # (b r) 1 c
         return hooks.cross_attention(self.attn2, self.norm2(x), context.repeat_interleave(repeats, dim=0))
 
 
@@ -95,7 +96,7 @@ class SpatialVideoTransformer(nn.Module):
         """x: (b t) c h w; context: (b t) m k; time_context: b m k; image_only: (b t) or None."""
         hooks.before_transformer(x)
         height = x.shape[2]
-        position = self.frame_positions(num_frames, x)  # t 1 c
+        position = hooks.once(self.time_pos_embed, lambda: self.frame_positions(num_frames, x))  # t 1 c
         tokens = self.proj_in(rearrange(self.norm(x), "bt c h w -> bt (h w) c"))
         for index, (spatial, temporal) in enumerate(zip(self.transformer_blocks, self.time_stack, strict=True)):
             hooks.before_transformer_block(index)

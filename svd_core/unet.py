@@ -115,7 +115,7 @@ class VideoUNet(nn.Module):
     def _embed(self, c_noise: Tensor, y: Tensor, dtype: torch.dtype, hooks: UNetHooks) -> Tensor:
         sinusoid = sinusoidal_embedding(c_noise, self.config.model_channels, self.config.max_period)
         emb = hooks.embedding(self.time_embed(sinusoid.to(dtype)))
-        return emb + self.label_emb(y.to(dtype))
+        return emb + hooks.once(self.label_emb, lambda: self.label_emb(y.to(dtype)))
 
 
 class _BlockBuilder:

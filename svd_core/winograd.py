@@ -4,7 +4,8 @@ Of a 4x4 window d and a 3x3 kernel g, the 2x2 results are Aᵀ [(G g Gᵀ) ⊙ (
 adds and halves: 16 products take the place of 36, and fp rounding is all that differs. Where a picture is doubled in
 size first, by repeating pixels, one of the four rows and columns is zero, and 9 products are left.
 
-Libraries for CPUs have no such kernel in fp32; those for GPUs choose theirs themselves.
+Libraries for CPUs have no such kernel in fp32; those for GPUs choose theirs themselves. Like these, it takes work space
+that plans leave out: twice `WORKSPACE_BYTES`, and 16/9 of the layer's weights.
 """
 
 from __future__ import annotations

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from svd_core import attention
-from svd_core.attention import FeedForward
+from svd_core.attention import CrossAttention, FeedForward
+from svd_core.hooks import UNetHooks
 from svd_core.layers import WORTH_FOUR_PHASES, Layers, convolve_doubled, doubling_size
+from svd_core.speed import MODES
+from svd_core.step_cache import StepCache
+from svd_core.transformer import SpatialVideoTransformer
+from svd_core.unet import VideoUNet
 from tools.allocations import peak_bytes
 
-from .test_networks import relative
+from .test_networks import SMALL_UNET, randomised, relative, unet_inputs
 
 
 def plain_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -52,6 +62,41 @@ def test_feed_forward_in_place_and_in_pieces(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(attention, "CPU_FEED_FORWARD_BYTES", 40 * 8 * 8 * 4)  # of 40 tokens
         assert relative(module(x), plain) < 1e-6
     assert pieces == [150, 38, 38, 37, 37]
+
+
+def test_what_stays_through_a_run_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And again for other branches, and for the next run."""
+    torch.manual_seed(0)
+    unet, cache = randomised(VideoUNet(SMALL_UNET, Layers(dtype=torch.float64))), StepCache(MODES["exact"])
+    calls = Counter[str]()
+    for name in ("frame_positions", "of_one_token"):
+        for owner in (SpatialVideoTransformer, CrossAttention):
+            if method := getattr(owner, name, None):
+                monkeypatch.setattr(owner, name, counted(calls, name, method))
+
+    def evaluate(sigma: float, clips: int, hooks: UNetHooks | None) -> Tensor:
+        inputs = unet_inputs(clips)
+        inputs["c_noise"] += sigma
+        return unet(**inputs, num_frames=3, hooks=hooks)
+
+    transformers = sum(isinstance(layer, SpatialVideoTransformer) for layer in unet.modules())
+    with torch.no_grad(), cache:
+        plain = [evaluate(sigma, clips, None) for sigma in (0.0, 1.0) for clips in (1, 2)]
+        assert calls["frame_positions"] == 4 * transformers
+        calls.clear()
+        for index, (sigma, clips) in enumerate(product((0.0, 1.0), (1, 2))):
+            assert torch.equal(evaluate(sigma, clips, cache.constants(clips)), plain[index])
+        assert calls == {"frame_positions": 2 * transformers, "of_one_token": 2 * 2 * transformers}
+        before = cache.constants(1)
+    assert cache.constants(1) is not before
+
+
+def counted(calls: Counter[str], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        calls[name] += 1
+        return method(*arguments)
+
+    return call
 
 
 def test_gradients_go_through_the_same_layers() -> None:

@@ -55,6 +55,7 @@ def case_id(case: object) -> str:
     return "temporal" if case == FULL else "image" if case == FULL_IMAGE else str(case)
 
 
+@pytest.mark.usefixtures("sums_over_taps")
 @pytest.mark.parametrize(("config", "size", "frames", "dtype", "plan"), CASES, ids=case_id)
 def test_peaks_are_the_measured_ones(
     make: MakeVae, config: AutoencoderConfig, size: tuple[int, int], frames: int, dtype: torch.dtype, plan: DecodePlan

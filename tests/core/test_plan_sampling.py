@@ -94,6 +94,7 @@ def test_planned_peak_at_full_size(choice: str) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.usefixtures("sums_over_taps")
 @pytest.mark.parametrize("split", [None, Split(2, 150, 250)], ids=str)
 def test_planned_peak_holds_for_tensors_that_exist(split: Split | None) -> None:
     """With the attention that the CPU has, not the stand-in for it."""

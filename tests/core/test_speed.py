@@ -181,6 +181,7 @@ def test_patches_that_write_into_what_they_are_handed(unet: VideoUNet) -> None:
 
 
 @pytest.mark.parametrize("split", [None, Split(2, 100, 200)], ids=str)
+@pytest.mark.usefixtures("sums_over_taps")
 def test_planned_memory_holds_the_features_of_both_branches(split: Split | None) -> None:
     config, call = UNetConfig(model_channels=64, num_res_blocks=1, head_dim=32), UNetCall(16, 24, 5, torch.float32)
     unet, cache = VideoUNet(config), StepCache(EVERY_OTHER)

@@ -63,7 +63,7 @@ def test_its_memory_is_its_result_and_a_workspace(transform: Transform, monkeypa
 def test_what_it_takes() -> None:
     x, weight = torch.ones(4, FEWEST_CHANNELS, 16, 16), torch.ones(FEWEST_CHANNELS, FEWEST_CHANNELS, 3, 3)
     with torch.no_grad():
-        assert pays(x, weight, PLAIN) and 4 * 8 * 8 == FEWEST_TILES
+        assert pays(x, weight, PLAIN) and FEWEST_TILES == 4 * 8 * 8
         assert not pays(x[:3], weight, PLAIN), "too few tiles"
         assert not pays(x[:, 1:], weight[:, 1:], PLAIN), "too few channels"
         assert not pays(x[..., 1:], weight, PLAIN), "a row of pixels and a half"
