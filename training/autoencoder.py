@@ -20,8 +20,8 @@ KL_WEIGHT = 1e-6
 LATENT_NOISE = 0.05  # of the latents' standard deviation: neighbours in latent space decode alike
 FLICKER_NOISE = 0.15  # at most, of the same: changes over the frames for the temporal decoder to smooth away
 SLOWEST_FLICKER = 0.95  # correlation of one frame's noise with the next one's; sampled latents have about 0.7
-FLICKER_WEIGHT = 8.0  # of change over the frames where there should be other change
-STILL_WEIGHT = 64.0  # and where there should be none: there it is seen, and smoothing does no harm
+MOVING_WEIGHT = 24.0  # of change over the frames where there should be other change, lest motion is smoothed away
+STILL_WEIGHT = 64.0  # and where there should be none: there it is seen
 
 
 def new_autoencoder(seed: int, device: torch.device | None = None) -> Autoencoder:
@@ -89,10 +89,12 @@ def train_temporal_decoder(vae: Autoencoder, folder: Path, seed: int, seconds: f
         decoded = decoded.float()
         wrong_change = ((decoded - decoded.mean(dim=0)) - (frames - frames.mean(dim=0))).abs()
         still = (frames.amax(dim=0) - frames.amin(dim=0)).amax(dim=0) == 0.0  # h w
-        flicker = wrong_change[..., still].mean()
+        flicker, moving = wrong_change[..., still].mean(), wrong_change[..., ~still]
         mse = F.mse_loss(decoded.detach(), frames)
         return {
-            "loss": picture_loss(decoded, frames) + FLICKER_WEIGHT * wrong_change.mean() + STILL_WEIGHT * flicker,
+            "loss": picture_loss(decoded, frames)
+            + STILL_WEIGHT * flicker
+            + MOVING_WEIGHT * moving.sum() / max(moving.numel(), 1),  # of a clip at rest there is none
             "psnr": 10.0 * torch.log10(4.0 / mse),
             "flicker": flicker.detach(),
         }
