@@ -130,7 +130,7 @@ class _Tiles:
         o, c = self.weights.shape[1:]
         window = self._filled(x, top, bottom)  # c b (step rows + margin) (step columns + margin)
         down = self._down[:, :, : size[0], : size[1]]
-        t.values([window[:, :, i :: t.step][:, :, : size[1]] for i in range(t.seen)], down)
+        t.values([window[:, :, i :: t.step][:, :, : size[1]] for i in range(t.seen)], down.unbind())
         values = _view(self._values, p, p, c, *size)
         t.values([down[..., j :: t.step][..., : self.columns] for j in range(t.seen)], values.unbind(1))
 
@@ -140,10 +140,10 @@ class _Tiles:
             products[1, 1] += self.bias  # it has its part in all results of a tile, and that part is one
 
         halves = _view(self._halves, 2, p, o, *size)
-        t.results(products, *halves, _view(self._spare, p, o, *size))
+        t.results(products.unbind(), halves[0], halves[1], _view(self._spare, p, o, *size))
         made, spare = out[:, :, 2 * top : 2 * bottom].transpose(0, 1), _view(self._spare, o, *size)
         for i, half in enumerate(halves):
-            t.results(half, made[:, :, i::2, 0::2], made[:, :, i::2, 1::2], spare)
+            t.results(half.unbind(), made[:, :, i::2, 0::2], made[:, :, i::2, 1::2], spare)
 
     def _filled(self, x: Tensor, top: int, bottom: int) -> Tensor:
         """What the tiles see of the pictures, with zeros around these."""
