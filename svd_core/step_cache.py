@@ -31,7 +31,7 @@ class _Kept:
 
 
 class StepCache:
-    """What one run keeps; leaving its `with` block, however that happens, empties it.
+    """What one run keeps, and what it has computed once; leaving its `with` block, however that happens, empties it.
 
     Every set of guidance branches that is evaluated together has features of its own.
     """

@@ -23,7 +23,7 @@ FEWEST_TILES = 256  # all pictures counted; with fewer, the transform of the wei
 
 
 class Transform(Protocol):
-    """Along one axis: `seen` values in a row, `step` on from those before, give two results by `products`."""
+    """Along one axis: `seen` values in a row, `step` on from those before, give two results."""
 
     step: int
     seen: int
