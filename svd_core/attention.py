@@ -6,7 +6,6 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from .layers import Layers
@@ -35,8 +34,8 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) ->
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    q, k, v = (rearrange(x, "b n (h d) -> b h n d", h=heads) for x in (q, k, v))
-    return rearrange(F.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)")
+    q, k, v = (x.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))  # b h n d
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 class CrossAttention(nn.Module):
@@ -60,7 +59,8 @@ class CrossAttention(nn.Module):
     ) -> Tensor:
         """x: b n c; context: b m k (keys, and values unless `value` is given). Returns b n c."""
         q, k, v = self.to_q(x), self.to_k(context), self.to_v(context if value is None else value)
-        return self.to_out(attention(q, k, v, self.heads))
+        (to_out,) = self.to_out
+        return to_out(attention(q, k, v, self.heads))
 
     def of_one_token(self, context: Tensor) -> Tensor:
         """What `forward` gives every query when the context is a single token: softmax over one key is exactly 1.
@@ -95,9 +95,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: ... c. Tokens have nothing to do with each other, so a CPU takes as many as its caches like."""
+        gated, _, linear = self.net
         tokens = x.flatten(0, -2)
         inner = 8 * tokens.numel() * x.element_size()  # bytes
         pieces = -(-inner // CPU_FEED_FORWARD_BYTES)
         if x.device.type != "cpu" or torch.is_grad_enabled() or pieces < 2:
-            return self.net(tokens).view_as(x)
-        return torch.cat([self.net(some) for some in tokens.tensor_split(pieces)]).view_as(x)
+            return linear(gated(tokens)).view_as(x)
+        return torch.cat([linear(gated(some)) for some in tokens.tensor_split(pieces)]).view_as(x)

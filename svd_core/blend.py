@@ -18,12 +18,11 @@ class AlphaBlender(nn.Module):
         super().__init__()
         self.mix_factor = nn.Parameter(torch.zeros(1))
 
-    def forward(self, spatial: Tensor, temporal: Tensor, image_only: Tensor | None = None) -> Tensor:
-        """spatial, temporal: (b t) ...; image_only: (b t), nonzero where a frame is a lone image."""
-        return torch.lerp(spatial, temporal, self.temporal_weight(spatial, image_only))
-
     def temporal_weight(self, like: Tensor, image_only: Tensor | None = None) -> Tensor:
-        """1 - α, in the type of `like`: one weight, or one for each of its rows, shaped to be multiplied with it."""
+        """1 - α, in the type of `like`: one weight, or one for each of its rows, shaped to be multiplied with it.
+
+        image_only: (b t), nonzero where a row of `like` is a lone image.
+        """
         weight = blend_weight(-self.mix_factor, like)  # 1 - sigmoid(m) = sigmoid(-m)
         if image_only is not None:
             weight = torch.where(image_only.to(weight.device) != 0, torch.zeros_like(weight), weight)

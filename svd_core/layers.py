@@ -17,6 +17,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from . import winograd
+from .layout import format_of
 
 # Pixels, all pictures counted, that a convolution must see for the sums of its weights to cost less than they save.
 WORTH_FOUR_PHASES = 256
@@ -34,10 +35,13 @@ class Operations(Protocol):
 
 
 def convolve_window(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Frames t+2 c n to t o n under a kernel o c 3: one matrix product per frame, and no copy of the frames.
+    """Frames t+2 c n to t o n under a kernel o c 3, without a copy of the frames.
 
-    Three frames in a row are already one matrix of 3c rows.
+    Three frames in a row are already one matrix of 3c rows: one product per frame. Channels that lie side by side are
+    left to the library's convolution, which has kernels for them.
     """
+    if x.stride(1) == 1:
+        return F.conv2d(x[None].transpose(1, 2), weight[..., None], bias)[0].transpose(0, 1)
     triples = x.unfold(0, 3, 1).permute(0, 3, 1, 2).flatten(1, 2)  # t (k c) n, overlapping
     taps = rearrange(weight, "o c k -> o (k c)").expand(len(triples), -1, -1)
     return torch.bmm(taps, triples) if bias is None else torch.baddbmm(bias[:, None], taps, triples)
@@ -51,7 +55,8 @@ def convolve_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """
     height, width = x.shape[-2:]
     padded = F.pad(x, (1, 1, 1, 1))
-    doubled = x.new_empty(len(x), len(weight), 2 * height, 2 * width)
+    shape = len(x), len(weight), 2 * height, 2 * width
+    doubled = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=format_of(x))
     for row, column in product((0, 1), (0, 1)):
         seen = padded[..., row : row + height + 1, column : column + width + 1]
         taps = _merged_taps(_merged_taps(weight, row, dim=2), column, dim=3)  # o c 2 2

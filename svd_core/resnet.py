@@ -10,28 +10,36 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .blend import AlphaBlender
+from .hooks import UNetHooks
 from .layers import Layers
+from .layout import clips_of_frames, frames_of_clips
+from .normalise import activated
 
 
 class ResBlock(nn.Module):
-    """norm, SiLU, conv; add the time embedding; norm, SiLU, conv; add the input."""
+    """norm, SiLU, conv; add the time embedding; norm, SiLU, conv; add the input.
+
+    The sequences are there for the official names. The SiLU of `emb_layers` is the same for all blocks, so the network
+    takes it once.
+    """
 
     def __init__(self, layers: Layers, c_in: int, c_out: int, emb_dim: int, groups: int, eps: float) -> None:
         super().__init__()
-        self.in_layers = nn.Sequential(
-            layers.group_norm(groups, c_in, eps), nn.SiLU(inplace=True), layers.conv(c_in, c_out)
-        )
+        self.in_layers = nn.Sequential(layers.group_norm(groups, c_in, eps), nn.SiLU(), layers.conv(c_in, c_out))
         self.emb_layers = nn.Sequential(nn.SiLU(), layers.linear(emb_dim, c_out))
         self.out_layers = nn.Sequential(
-            layers.group_norm(groups, c_out, eps), nn.SiLU(inplace=True), nn.Identity(), layers.conv(c_out, c_out)
+            layers.group_norm(groups, c_out, eps), nn.SiLU(), nn.Identity(), layers.conv(c_out, c_out)
         )
         self.skip_connection = nn.Identity() if c_in == c_out else layers.conv(c_in, c_out, kernel=1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        """x: bt c h w; emb: bt d."""
-        h = self.in_layers(x)
-        h += self.emb_layers(emb)[:, :, None, None]
-        h = self.out_layers(h)
+        """x: bt c h w; emb: bt d, the SiLU of the embedding."""
+        norm1, _, conv1 = self.in_layers
+        _, project = self.emb_layers
+        norm2, _, _, conv2 = self.out_layers
+        h = conv1(activated(norm1, x))
+        h += project(emb)[:, :, None, None]
+        h = conv2(activated(norm2, h))
         h += self.skip_connection(x)
         return h
 
@@ -42,22 +50,27 @@ class TemporalResBlock(nn.Module):
     def __init__(self, layers: Layers, channels: int, emb_dim: int, groups: int, eps: float) -> None:
         super().__init__()
         self.in_layers = nn.Sequential(
-            layers.group_norm(groups, channels, eps), nn.SiLU(inplace=True), layers.temporal_conv(channels, channels)
+            layers.group_norm(groups, channels, eps), nn.SiLU(), layers.temporal_conv(channels, channels)
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), layers.linear(emb_dim, channels))
         self.out_layers = nn.Sequential(
             layers.group_norm(groups, channels, eps),
-            nn.SiLU(inplace=True),
+            nn.SiLU(),
             nn.Identity(),
             layers.temporal_conv(channels, channels),
         )
 
     def forward(self, x: Tensor, emb: Tensor, num_frames: int) -> Tensor:
-        """x: b c t n; emb: (b t) d."""
-        shift = rearrange(self.emb_layers(emb), "(b t) c -> b c t 1", t=num_frames)
-        h = self.in_layers(x)
-        h += shift
-        return self.out_layers(h)
+        """x: b c t n; emb: (b t) d, the SiLU of the embedding."""
+        (norm1, conv1), (norm2, conv2) = self.norms_and_convs()
+        h = conv1(activated(norm1, x))
+        h += self.shift(emb, num_frames)
+        return conv2(activated(norm2, h))
+
+    def shift(self, emb: Tensor, num_frames: int) -> Tensor:
+        """What the embedding adds, b c t 1."""
+        _, project = self.emb_layers
+        return rearrange(project(emb), "(b t) c -> b c t 1", t=num_frames)
 
     def norms_and_convs(self) -> tuple[tuple[nn.GroupNorm, nn.Module], tuple[nn.GroupNorm, nn.Module]]:
         """What takes the moments of the clip, and what follows, in order."""
@@ -76,18 +89,18 @@ class VideoResBlock(ResBlock):
         self.time_mixer = AlphaBlender()
 
     def forward(  # type: ignore[override]
-        self, x: Tensor, emb: Tensor, num_frames: int, image_only: Tensor | None = None
+        self, x: Tensor, emb: Tensor, num_frames: int, image_only: Tensor | None, hooks: UNetHooks
     ) -> Tensor:
-        """x: (b t) c h w; emb: (b t) d; image_only: (b t) or None."""
+        """x: (b t) c h w; emb: (b t) d, its SiLU taken; image_only: (b t) or None."""
         spatial = self.spatial(x, emb)
-        height = spatial.shape[2]
-        clip = rearrange(spatial, "(b t) c h w -> b c t (h w)", t=num_frames)
-        update = rearrange(self.time_stack(clip, emb, num_frames), "b c t (h w) -> (b t) c h w", h=height)
+        update = self.time_stack(clips_of_frames(spatial, num_frames), emb, num_frames)
+        update = frames_of_clips(update, spatial.shape[2])
         # α s + (1 - α) (s + f(s)) = s + (1 - α) f(s)
-        return torch.addcmul(spatial, self.time_mixer.temporal_weight(spatial, image_only), update)
+        weight = hooks.once(self.time_mixer, lambda: self.time_mixer.temporal_weight(spatial, image_only))
+        return torch.addcmul(spatial, weight, update)
 
     def spatial(self, x: Tensor, emb: Tensor) -> Tensor:
-        """The half within each frame. x: bt c h w; emb: bt d."""
+        """The half within each frame. x: bt c h w; emb: bt d, its SiLU taken."""
         return super().forward(x, emb)
 
 

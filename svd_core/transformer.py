@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from .attention import CrossAttention, FeedForward
@@ -11,6 +10,8 @@ from .blend import AlphaBlender
 from .embeddings import sinusoidal_embedding
 from .hooks import UNetHooks
 from .layers import Layers
+from .layout import frames_of_tokens, tokens_of_frames
+from .normalise import normalised
 from .trained_positions import TrainedPositions
 
 
@@ -36,15 +37,16 @@ class TransformerBlock(nn.Module):
             x = _added(x, self.ff_in(self.norm_in(x)))
         x = _added(x, hooks.self_attention(self.attn1, self.norm1(x)))
         x = hooks.after_self_attention(x)
-        x = _added(x, self.cross_attention(x, context, hooks))
+        x = self.cross_attended(x, context, hooks)
         return _added(x, self.ff(self.norm3(x)))
 
-    def cross_attention(self, x: Tensor, context: Tensor, hooks: UNetHooks) -> Tensor:
-        repeats = x.shape[0] // context.shape[0]
+    def cross_attended(self, x: Tensor, context: Tensor, hooks: UNetHooks) -> Tensor:
+        """x and what its cross-attention adds; x, (b r) l c, is overwritten."""
+        clips, repeats = len(context), len(x) // len(context)
         if context.shape[1] == 1 and not hooks.watches_cross_attention():
-            update = hooks.once(self.attn2, lambda: self.attn2.of_one_token(context))
-            return update.repeat_interleave(repeats, dim=0)  # (b r) 1 c
-        return hooks.cross_attention(self.attn2, self.norm2(x), context.repeat_interleave(repeats, dim=0))
+            update = hooks.once(self.attn2, lambda: self.attn2.of_one_token(context))  # b 1 c
+            return _added(x.unflatten(0, (clips, repeats)), update[:, None]).flatten(0, 1)
+        return _added(x, hooks.cross_attention(self.attn2, self.norm2(x), context.repeat_interleave(repeats, dim=0)))
 
 
 def _added(x: Tensor, update: Tensor) -> Tensor:
@@ -95,18 +97,24 @@ class SpatialVideoTransformer(nn.Module):
     ) -> Tensor:
         """x: (b t) c h w; context: (b t) m k; time_context: b m k; image_only: (b t) or None."""
         hooks.before_transformer(x)
-        height = x.shape[2]
+        height, pixels = x.shape[2], x.shape[2] * x.shape[3]
         position = hooks.once(self.time_pos_embed, lambda: self.frame_positions(num_frames, x))  # t 1 c
-        tokens = self.proj_in(rearrange(self.norm(x), "bt c h w -> bt (h w) c"))
+        weight = hooks.once(self.time_mixer, lambda: self._temporal_weight(x, num_frames, image_only))
+        tokens = self.proj_in(tokens_of_frames(normalised(self.norm, x)))  # (b t) n c
         for index, (spatial, temporal) in enumerate(zip(self.transformer_blocks, self.time_stack, strict=True)):
             hooks.before_transformer_block(index)
             tokens = spatial(tokens, context, hooks)
-            placed = rearrange(self._place(tokens, position, height), "(b t) n c -> (b n) t c", t=num_frames)
-            mixed = temporal(placed, time_context, hooks)
-            mixed = rearrange(mixed, "(b n) t c -> (b t) n c", n=tokens.shape[1])
-            tokens = self.time_mixer(tokens, mixed, image_only)
+            placed = self._place(tokens, position, height).unflatten(0, (-1, num_frames))  # b t n c
+            mixed = temporal(placed.transpose(1, 2).flatten(0, 1), time_context, hooks)  # (b n) t c
+            mixed = mixed.unflatten(0, (-1, pixels)).transpose(1, 2)  # b t n c
+            tokens = torch.lerp(tokens.unflatten(0, (-1, num_frames)), mixed, weight).flatten(0, 1)
         hooks.after_transformer()
-        return x + rearrange(self.proj_out(tokens), "bt (h w) c -> bt c h w", h=height)
+        return x + frames_of_tokens(self.proj_out(tokens), height)
+
+    def _temporal_weight(self, x: Tensor, num_frames: int, image_only: Tensor | None) -> Tensor:
+        """Of the blend, one weight or b t 1 1."""
+        weight = self.time_mixer.temporal_weight(x[:, 0], image_only)
+        return weight if image_only is None else weight.unflatten(0, (-1, num_frames))
 
     def frame_positions(self, num_frames: int, x: Tensor) -> Tensor:
         """Returns t 1 c. Raises SVDError for more frames than there are trained positions."""

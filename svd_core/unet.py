@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import UNetConfig
 from .embeddings import sinusoidal_embedding
 from .hooks import UNetHooks
 from .layers import Layers
+from .layout import best_format
+from .normalise import activated
 from .resnet import Downsample, Upsample, VideoResBlock
 from .split import Conditions, Split, run_split
 from .step_cache import OUTER_BLOCKS, Features
@@ -65,7 +68,7 @@ class VideoUNet(nn.Module):
         Returns v, (b t) 4 h w.
         """
         hooks = hooks or UNetHooks()
-        emb = self._embed(c_noise, y, x.dtype, hooks)  # (b t) d
+        emb = F.silu(self._embed(c_noise, y, x.dtype, hooks))  # (b t) d
         time_context = (context if time_context is None else time_context)[::num_frames]  # b m k
         if split is not None:
             conditions = Conditions(emb, context, time_context, num_frames, image_only, hooks)
@@ -74,7 +77,7 @@ class VideoUNet(nn.Module):
         def run(block: nn.Module, h: Tensor, size: tuple[int, int] | None = None) -> Tensor:
             for layer in block.children():
                 if isinstance(layer, VideoResBlock):
-                    h = layer(h, emb, num_frames, image_only)
+                    h = layer(h, emb, num_frames, image_only, hooks)
                 elif isinstance(layer, SpatialVideoTransformer):
                     h = layer(h, context, time_context, num_frames, image_only, hooks)
                 elif isinstance(layer, Upsample):
@@ -83,6 +86,7 @@ class VideoUNet(nn.Module):
                     h = layer(h)
             return h
 
+        x = x.contiguous(memory_format=best_format(x.device, self.config.model_channels))
         noisy = x[:, : self.config.out_channels]
         deep = None if features is None else features.recall(noisy)
         first_outer = len(self.output_blocks) - OUTER_BLOCKS
@@ -110,7 +114,8 @@ class VideoUNet(nn.Module):
             h, skip = hooks.before_output_block(h, skips.pop())
             size = skips[-1].shape[-2:] if skips else None
             h = run(block, torch.cat([h, skip], dim=1), size)
-        return self.out(h.to(x.dtype))
+        norm, _, conv = self.out
+        return conv(activated(norm, h.to(x.dtype)))
 
     def _embed(self, c_noise: Tensor, y: Tensor, dtype: torch.dtype, hooks: UNetHooks) -> Tensor:
         sinusoid = sinusoidal_embedding(c_noise, self.config.model_channels, self.config.max_period)

@@ -78,13 +78,14 @@ PLAIN, DOUBLED = Plain(), Doubled()
 
 def pays(x: Tensor, weight: Tensor, transform: Transform) -> bool:
     """Whether `convolve` takes these, and is sooner done than the sum over all taps. x: b c h w; weight: o c 3 3."""
+    b, c, h, w = x.shape
+    if c < FEWEST_CHANNELS or weight.shape[0] < FEWEST_CHANNELS:
+        return False
     fp32_on_cpu = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
     if not fp32_on_cpu or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
-    b, c, h, w = x.shape
     step = transform.step
-    whole, tiles = (h % step, w % step) == (0, 0), b * (h // step) * (w // step)
-    return whole and min(c, len(weight)) >= FEWEST_CHANNELS and tiles >= FEWEST_TILES
+    return (h % step, w % step) == (0, 0) and b * (h // step) * (w // step) >= FEWEST_TILES
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, transform: Transform) -> Tensor:

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from ..blend import blend_weight
 from ..config import AutoencoderConfig
 from ..layers import Layers
+from ..layout import clips_of_frames, frames_of_clips
+from ..normalise import normalised
+from .moments import activated
 
 
 class ResnetBlock(nn.Module):
@@ -27,8 +30,8 @@ class ResnetBlock(nn.Module):
 
     def spatial(self, x: Tensor) -> Tensor:
         """x: bt c h w. Each picture by itself; never more than three tensors of the picture's size."""
-        h = self.conv1(F.silu(self.norm1(x), inplace=True))
-        h = F.silu(self.norm2(h), inplace=True)
+        h = self.conv1(activated(self.norm1, x))
+        h = activated(self.norm2, h)
         h = self.conv2(h)
         h += self.nin_shortcut(x)
         return h
@@ -52,7 +55,10 @@ class TemporalStack(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out_layers(self.in_layers(x))  # b c t n
+        (norm1, conv1), (norm2, conv2) = self.norms_and_convs()
+        x = conv1(activated(norm1, x))
+        x = activated(norm2, x)
+        return conv2(x)  # b c t n
 
     def norms_and_convs(self) -> tuple[tuple[nn.GroupNorm, nn.Module], tuple[nn.GroupNorm, nn.Module]]:
         """Both halves in their parts, for a decode that brings its own moments."""
@@ -79,8 +85,7 @@ class VideoResnetBlock(ResnetBlock):
     def forward(self, x: Tensor, num_frames: int = 1) -> Tensor:
         """x: (b t) c h w."""
         spatial = self.spatial(x)
-        clip = rearrange(spatial, "(b t) c h w -> b c t (h w)", t=num_frames)
-        temporal = rearrange(self.time_stack(clip), "b c t (h w) -> (b t) c h w", h=spatial.shape[2])
+        temporal = frames_of_clips(self.time_stack(clips_of_frames(spatial, num_frames)), spatial.shape[2])
         return torch.addcmul(spatial, self.temporal_weight(spatial).to(spatial.dtype), temporal)
 
 
@@ -99,7 +104,7 @@ class AttnBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: bt c h w."""
-        h = self.norm(x)
+        h = normalised(self.norm, x)
         return x + self.attend(h, *self.keys_values(h))
 
     def keys_values(self, h: Tensor) -> tuple[Tensor, Tensor]:

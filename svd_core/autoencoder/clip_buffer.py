@@ -61,9 +61,15 @@ class ClipBuffer:
     """t c h w. Allocated when first written, or given."""
 
     def __init__(
-        self, shape: tuple[int, int, int, int], dtype: torch.dtype, transfers: Transfers, spilled: bool
+        self,
+        shape: tuple[int, int, int, int],
+        dtype: torch.dtype,
+        memory_format: torch.memory_format,
+        transfers: Transfers,
+        spilled: bool,
     ) -> None:
-        self.shape, self.dtype = shape, dtype
+        """memory_format: on the device; host memory is contiguous."""
+        self.shape, self.dtype, self.memory_format = shape, dtype, memory_format
         self.transfers, self.spilled = transfers, spilled
         self.tensor: Tensor | None = None
 
@@ -73,7 +79,10 @@ class ClipBuffer:
 
     def adopt(self, x: Tensor) -> None:
         """Take what is there already, and copy it only if it is elsewhere."""
-        self.tensor = x.to("cpu" if self.spilled else self.transfers.device)
+        if self.spilled:
+            self.tensor = x.to("cpu")
+        else:
+            self.tensor = x.to(self.transfers.device, memory_format=self.memory_format)
 
     def read(self, tile: Tile) -> Loaded:
         """On the device: a view of the buffer, or a copy where the buffer is in host memory."""
@@ -115,7 +124,8 @@ class ClipBuffer:
     def _empty(self) -> Tensor:
         if self.spilled:
             return self.transfers.host.take(self.shape, self.dtype)
-        return torch.empty(self.shape, dtype=self.dtype, device=self.transfers.device)
+        where = {"device": self.transfers.device, "memory_format": self.memory_format}
+        return torch.empty(self.shape, dtype=self.dtype, **where)
 
 
 def _part(x: Tensor, tile: Tile) -> Tensor:

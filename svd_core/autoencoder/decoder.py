@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-import torch.nn.functional as F
-from einops import rearrange
+import torch
 from torch import Tensor, nn
 
 from ..config import AutoencoderConfig
 from ..layers import Layers
+from ..layout import best_format, clips_of_frames, frames_of_clips
 from .blocks import Middle, ResnetBlock, Upsample, VideoResnetBlock
+from .moments import activated
 
 
 class DecoderLevel(nn.Module):
@@ -54,12 +55,16 @@ class Decoder(nn.Module):
             # The official name puts this layer below the convolution that it follows.
             self.conv_out.time_mix_conv = layers.temporal_conv(config.image_channels, config.image_channels)
 
+    def memory_format(self, device: torch.device) -> torch.memory_format:
+        """Of the pictures at every level."""
+        return best_format(device, self.norm_out.num_channels)
+
     def coarse_to_fine(self) -> Iterator[DecoderLevel]:
         return reversed(self.up)  # type: ignore[call-overload, no-any-return]
 
     def forward(self, z: Tensor, num_frames: int) -> Tensor:
         """z: (b t) 4 h w, unscaled latents. Returns (b t) 3 8h 8w, about [-1, 1], unclamped."""
-        x = self.mid(self.conv_in(z), num_frames)
+        x = self.mid(self.conv_in(z.contiguous(memory_format=self.memory_format(z.device))), num_frames)
         for level in self.coarse_to_fine():
             x = level(x, num_frames)
         x = self.head(x)
@@ -67,10 +72,9 @@ class Decoder(nn.Module):
 
     def head(self, x: Tensor) -> Tensor:
         """The last norm and convolution, frame by frame."""
-        return self.conv_out(F.silu(self.norm_out(x), inplace=True))
+        return self.conv_out(activated(self.norm_out, x))
 
     def mix_frames(self, x: Tensor, num_frames: int) -> Tensor:
         """The temporal decoder's last layer, a convolution over the frames of the finished pictures."""
-        clip = rearrange(x, "(b t) c h w -> b c t (h w)", t=num_frames)
-        mixed = self.conv_out.time_mix_conv(clip)  # type: ignore[operator]
-        return rearrange(mixed, "b c t (h w) -> (b t) c h w", h=x.shape[2])
+        mixed = self.conv_out.time_mix_conv(clips_of_frames(x, num_frames))  # type: ignore[operator]
+        return frames_of_clips(mixed, x.shape[2])

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import AutoencoderConfig
 from ..layers import Layers
+from ..layout import best_format
 from .blocks import Downsample, Middle, ResnetBlock
+from .moments import activated
 
 
 class EncoderLevel(nn.Module):
@@ -44,8 +45,8 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: b 3 8h 8w. Returns mean and log-variance side by side, b 8 h w."""
-        x = self.conv_in(x)
+        x = self.conv_in(x.contiguous(memory_format=best_format(x.device, self.conv_in.out_channels)))
         for level in cast(Iterable[EncoderLevel], self.down):
             for layer in level.layers():
                 x = layer(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+        return self.conv_out(activated(self.norm_out, self.mid(x)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from ..config import AutoencoderConfig
+from ..layout import is_narrow
 from .accounts import Account, block_size
 from .decoder_shapes import Frame, decoder_steps
 from .plan import DecodePlan
@@ -50,7 +51,8 @@ def decode_footprint(
     config: AutoencoderConfig, height: int, width: int, num_frames: int, dtype: torch.dtype, plan: DecodePlan
 ) -> Footprint:
     """Peak of `Autoencoder.decode_planned` for one clip, its latents given. height, width: of the latent."""
-    account = Account(num_frames, plan, 2 * max(torch.float32.itemsize // dtype.itemsize, 1))
+    measured = 2 * max(torch.float32.itemsize // dtype.itemsize, 1)
+    account = Account(num_frames, plan, measured, whole_blocks=is_narrow(config.channels))
     steps = list(decoder_steps(config, height, width))
     pictures = Frame(config.image_channels, steps[-1].y.height, steps[-1].y.width)
     places = list(account.clip(steps, pictures) if config.temporal_decoder else account.images(steps, pictures))

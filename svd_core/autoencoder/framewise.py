@@ -48,13 +48,14 @@ def decode_planned(
     """
     if not len(z) or num_frames < 1 or len(z) % num_frames:
         raise SVDError(f"{len(z)} frames of latents are not whole clips of {num_frames}; decode one clip or several.")
-    space = Workspace(plan, z.shape[2], device or z.device, z.dtype, is_oom)
+    device = device or z.device
+    space = Workspace(plan, z.shape[2], device, z.dtype, decoder.memory_format(device), is_oom)
     scale = 2 ** (len(decoder.up) - 1)
     pictures = space.buffer(len(z), decoder.image_channels, scale * z.shape[2], scale * z.shape[3])
     decode = _decode_clip if decoder.temporal else _decode_images
     for offset in range(0, len(z), num_frames):
         clip = space.buffer(num_frames, *z.shape[1:])
-        clip.adopt(z[offset : offset + num_frames])
+        space.make(lambda clip=clip, own=z[offset : offset + num_frames]: clip.adopt(own))
         decode(space, decoder, stem, clip, pictures, offset)
     assert pictures.tensor is not None
     return pictures.tensor
@@ -108,6 +109,9 @@ def _decode_clip(
     for prepare, block in steps(decoder, stem):
         assert isinstance(block, VideoResnetBlock)
         before = clip
+        if space.prefers_blocks(before.shape[0]) and (done := _whole_block(space, prepare, block, before)):
+            clip = done
+            continue
         clip, moments = _spatial_half(space, prepare, block, before, in_place=before is not latents)
         if before is not clip and before is not latents:
             before.release()
@@ -117,6 +121,20 @@ def _decode_clip(
             temporal_half(space, block, clip, moments)
     clip = _head(space, decoder, clip)
     mix_frames(space, decoder, clip, pictures, offset)
+
+
+def _whole_block(space: Workspace, prepare: Prepare, block: VideoResnetBlock, clip: ClipBuffer) -> ClipBuffer | None:
+    """All of the clip through one block; None where memory ran out."""
+    made: list[ClipBuffer] = []
+
+    def work() -> None:
+        x = prepare(clip.read(clip.whole).wait())
+        x = block(x, len(x))
+        out = space.buffer(*x.shape)
+        out.write(out.whole, x)
+        made.append(out)
+
+    return made[0] if space.attempt(work, clip.shape[0]) else None
 
 
 def _whole_frames(space: Workspace, clip: ClipBuffer, tile: Tile) -> list[Loaded]:

@@ -10,6 +10,13 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .. import normalise
+from ..layout import format_of, is_channels_last
+from ..normalise import LARGE, moments_side_by_side
+
+# Numbers whose moments are taken in one call, if that is more than a frame: small ones would be all overhead.
+MEASURED_AT_ONCE = 1 << 16
+
 
 def _at_least_fp32(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
@@ -26,20 +33,40 @@ class Moments:
 
 def measure(x: Tensor, groups: int) -> Moments:
     """The moments of each frame, t c h w, in fp32 or better; one frame at a time, so that 16 bits widen one frame."""
-    pairs = [_mean_variance(frame.to(_at_least_fp32(x.dtype)), groups) for frame in x]
-    means, variances = (torch.stack(each) for each in zip(*pairs, strict=True))
+    at_once = max(MEASURED_AT_ONCE // x[0].numel(), 1)
+    pairs = [_mean_variance(some.to(_at_least_fp32(x.dtype)), groups) for some in x.split(at_once)]
+    means, variances = (torch.cat(each) for each in zip(*pairs, strict=True))
     return Moments(x[0].numel() // groups, means, variances)
 
 
-def _mean_variance(frame: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Of each group of one frame, c h w."""
-    if frame.device.type == "cpu":  # where the group norm's own moments are many times as fast
-        channels, height, width = frame.shape
-        contiguous = frame[None].contiguous()
-        _, mean, rstd = torch.native_group_norm(contiguous, None, None, 1, channels, height * width, groups, 0.0)
-        return mean[0], rstd[0] ** -2
-    variance, mean = torch.var_mean(rearrange(frame, "(g c) h w -> g (c h w)", g=groups), -1, correction=0)
+def _mean_variance(frames: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Of each group of each frame, t c h w; both are t groups."""
+    if is_channels_last(frames) and frames[0, 0].numel() >= LARGE:
+        return moments_side_by_side(frames, groups)
+    if frames.device.type == "cpu":  # where the group norm's own moments are many times as fast
+        (count, channels), area = frames.shape[:2], frames[0, 0].numel()
+        _, mean, rstd = torch.native_group_norm(frames.contiguous(), None, None, count, channels, area, groups, 0.0)
+        return mean, rstd**-2
+    variance, mean = torch.var_mean(rearrange(frames, "t (g c) h w -> t g (c h w)", g=groups), -1, correction=0)
     return mean, variance
+
+
+def activated(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    """SiLU of the norm of x, b c h w, in the layout of x."""
+    if torch.is_grad_enabled() or not is_channels_last(x) or x[0, 0].numel() < LARGE:
+        return normalise.activated(norm, x)
+    mean, variance = (of.double() for of in moments_side_by_side(x, norm.num_groups))  # b groups
+    scale, shift = _affine(norm, mean, variance)
+    scale, shift = (p.to(_at_least_fp32(x.dtype))[..., None, None] for p in (scale, shift))  # b c 1 1
+    return F.silu(torch.addcmul(shift, x, scale, out=torch.empty_like(x)), inplace=True)
+
+
+def _affine(norm: nn.GroupNorm, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """What multiplies each channel, and what is added to it. mean, variance: ... groups, fp64. Both are ... c."""
+    weight, bias = (p.detach().to(mean) for p in (norm.weight, norm.bias))
+    per_group = len(weight) // norm.num_groups
+    scale = weight * (variance + norm.eps).rsqrt().repeat_interleave(per_group, -1)
+    return scale, bias - mean.repeat_interleave(per_group, -1) * scale
 
 
 @dataclass(frozen=True)
@@ -66,7 +93,8 @@ def zero_window(x: Tensor, zero_before: bool, zero_after: bool) -> Tensor:
 
 def _window_like(x: Tensor, zero_before: bool, zero_after: bool) -> tuple[Tensor, Tensor]:
     before, after = int(zero_before), int(zero_after)
-    window = x.new_empty(len(x) + before + after, *x.shape[1:])
+    shape = (len(x) + before + after, *x.shape[1:])
+    window = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=format_of(x))
     window[:before].zero_()
     window[len(window) - after :].zero_()
     return window, window[before : len(window) - after]
@@ -85,8 +113,6 @@ def scale_shift(pieces: Iterable[Moments], norm: nn.GroupNorm, like: Tensor) -> 
     share = sizes / sizes.sum()
     mean = (share * means).sum(0)
     variance = (share * (variances + (means - mean).square())).sum(0)
-    weight, bias = (p.detach().to("cpu", torch.float64) for p in (norm.weight, norm.bias))
-    scale = weight * (variance + norm.eps).rsqrt().repeat_interleave(len(weight) // len(mean))
-    shift = bias - mean.repeat_interleave(len(weight) // len(mean)) * scale
+    scale, shift = _affine(norm, mean, variance)
     scale, shift = (p.to(like.device, _at_least_fp32(like.dtype))[:, None, None] for p in (scale, shift))
     return ScaleShift(scale, shift)

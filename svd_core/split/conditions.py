@@ -11,7 +11,7 @@ from ..hooks import UNetHooks
 
 @dataclass(frozen=True)
 class Conditions:
-    emb: Tensor  # (b t) d
+    emb: Tensor  # (b t) d, its SiLU taken
     context: Tensor  # (b t) m k
     time_context: Tensor  # b m k
     num_frames: int

@@ -26,7 +26,7 @@ def run_resnet(block: VideoResBlock, source: Source, conditions: Conditions, spl
     emb, num_frames = conditions.emb, conditions.num_frames
     frames, moments = _spatial_half(block, source, emb, split.frames)
     source.release()
-    shift = rearrange(block.time_stack.emb_layers(emb), "(b t) c -> b c t 1", t=num_frames)
+    shift = block.time_stack.shift(emb, num_frames)
     weight = block.time_mixer.temporal_weight(frames, conditions.image_only)
     weight = weight.expand(len(frames), 1, 1, 1).flatten(2)  # (b t) 1 1
     for index, clip in enumerate(frames.flatten(2).split(num_frames)):  # t c n

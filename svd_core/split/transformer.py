@@ -91,7 +91,7 @@ def _run_block(block: TransformerBlock, x: Tensor, context: Tensor, hooks: UNetH
     if block.temporal:
         _add_feed_forward(x, block.norm_in, block.ff_in, tokens_at_once)
     x += hooks.self_attention(block.attn1, block.norm1(x))
-    x += block.cross_attention(x, context, hooks)
+    block.cross_attended(x, context, hooks)
     _add_feed_forward(x, block.norm3, block.ff, tokens_at_once)
 
 

@@ -17,6 +17,7 @@ from tools.allocations import HOST, AllocationCounter
 
 FULL = AutoencoderConfig()
 FULL_IMAGE = AutoencoderConfig(temporal_decoder=False)
+NARROW = AutoencoderConfig(channels=32)
 HD = (FULL, 72, 128, 25, torch.float16)
 GB = 10**9
 
@@ -36,6 +37,8 @@ def make() -> MakeVae:
 
 
 CASES = [
+    (NARROW, (6, 4), 5, torch.float32, DecodePlan(5)),
+    (NARROW, (6, 4), 5, torch.float32, DecodePlan(2)),
     (FULL, (6, 4), 5, torch.float32, DecodePlan(1)),
     (FULL, (6, 4), 5, torch.float32, DecodePlan(5)),
     (FULL, (5, 3), 7, torch.float32, DecodePlan(3, spill=True)),
@@ -52,7 +55,8 @@ CASES = [
 
 
 def case_id(case: object) -> str:
-    return "temporal" if case == FULL else "image" if case == FULL_IMAGE else str(case)
+    names = {FULL: "temporal", FULL_IMAGE: "image", NARROW: "narrow"}
+    return names[case] if isinstance(case, AutoencoderConfig) else str(case)
 
 
 @pytest.mark.usefixtures("sums_over_taps")

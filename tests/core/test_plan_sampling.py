@@ -304,7 +304,7 @@ def test_running_out_in_the_network_leaves_the_result_as_it_is() -> None:
         splits.append(split)
         return unet(**given, split=split)
 
-    handle = unet.output_blocks[2][0].emb_layers.register_forward_pre_hook(fail_once)
+    handle = unet.output_blocks[2][0].emb_layers[1].register_forward_pre_hook(fail_once)
     with torch.inference_mode():
         found = SamplingMemory("fastest", lambda: None).run(SMALL_UNET, SMALL_SIZE, evaluate)
         handle.remove()

@@ -1,0 +1,59 @@
+"""How activations lie in memory, and views of them, for layers that run thousands of times a clip.
+
+With few channels a CPU's convolutions are sooner done where all channels of a pixel lie side by side: that is how they
+are computed, and anything else is reordered on the way in and again on the way out. With many they go through the
+Winograd domain, which takes pictures channel by channel.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .winograd import FEWEST_CHANNELS
+
+
+def best_format(device: torch.device, channels: int) -> torch.memory_format:
+    """For the pictures, b c h w, in a network whose finest level has so many channels."""
+    return torch.channels_last if device.type == "cpu" and is_narrow(channels) else torch.contiguous_format
+
+
+def is_narrow(channels: int) -> bool:
+    """Of a network whose finest level has so many."""
+    return channels < FEWEST_CHANNELS
+
+
+def format_of(x: Tensor) -> torch.memory_format:
+    """x: b c h w."""
+    return torch.channels_last if is_channels_last(x) else torch.contiguous_format
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """And not laid out the other way as well, as a tensor of one channel or one pixel may be."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def clips_of_frames(x: Tensor, num_frames: int) -> Tensor:
+    """(b t) c h w → b c t (h w), a view in either layout.
+
+    Its strides are those of the same layout, of a single clip too: einops would choose others for that one.
+    """
+    rows, channels, height, width = x.shape
+    return x.reshape(rows // num_frames, num_frames, channels, height * width).transpose(1, 2)
+
+
+def frames_of_clips(x: Tensor, height: int) -> Tensor:
+    """b c t (h w) → (b t) c h w."""
+    clips, channels, num_frames, pixels = x.shape
+    return x.transpose(1, 2).reshape(clips * num_frames, channels, height, pixels // height)
+
+
+def tokens_of_frames(x: Tensor) -> Tensor:
+    """bt c h w → bt (h w) c, a view."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def frames_of_tokens(tokens: Tensor, height: int) -> Tensor:
+    """bt (h w) c → bt c h w, a view."""
+    rows, pixels, channels = tokens.shape
+    return tokens.transpose(1, 2).reshape(rows, channels, height, pixels // height)

@@ -1,0 +1,128 @@
+"""Narrow networks hold the channels of a pixel side by side on a CPU; what they compute does not depend on it."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from svd_core import layout, normalise, unet
+from svd_core.autoencoder import Autoencoder, DecodePlan, decoder, encoder, moments
+from svd_core.autoencoder.moments import measure
+from svd_core.layers import convolve_window
+from svd_core.layout import (
+    clips_of_frames,
+    frames_of_clips,
+    frames_of_tokens,
+    is_channels_last,
+    tokens_of_frames,
+)
+from svd_core.normalise import LARGE, normalised
+from svd_core.unet import VideoUNet
+from svd_core.winograd import FEWEST_CHANNELS
+
+from .test_networks import DOUBLE, SMALL_UNET, SMALL_VAE, randomised, relative, unet_inputs
+
+FORMATS = [torch.contiguous_format, torch.channels_last]
+
+
+@pytest.mark.parametrize(("clips", "frames", "memory_format"), list(product((1, 2), (1, 3), FORMATS)), ids=str)
+def test_views(clips: int, frames: int, memory_format: torch.memory_format) -> None:
+    x = torch.randn(clips * frames, 5, 4, 6).contiguous(memory_format=memory_format)
+    together = clips_of_frames(x, frames)
+    assert torch.equal(together, rearrange(x, "(b t) c h w -> b c t (h w)", t=frames))
+    assert torch.equal(frames_of_clips(together, 4), x)
+    assert torch.equal(tokens_of_frames(x), rearrange(x, "b c h w -> b (h w) c"))
+    assert torch.equal(frames_of_tokens(tokens_of_frames(x), 4), x)
+    assert all(view.data_ptr() == x.data_ptr() for view in (together, frames_of_clips(together, 4)))
+    if frames > 1:
+        assert is_channels_last(nn.GroupNorm(5, 5)(together)) == (memory_format == torch.channels_last)
+
+
+@pytest.mark.parametrize("memory_format", FORMATS, ids=str)
+def test_windows_and_moments_in_either_layout(memory_format: torch.memory_format) -> None:
+    frames = torch.randn(6, 8, 3, 5).contiguous(memory_format=memory_format)
+    weight, bias = torch.randn(4, 8, 3), torch.randn(4)
+    expected = F.conv2d(rearrange(frames, "t c h w -> 1 c t (h w)"), weight[..., None], bias)
+    assert relative(convolve_window(frames.flatten(2), weight, bias), expected[0].transpose(0, 1)) < 1e-6
+    for some in (frames, frames[2:3], frames[:, :, 1:3], frames[1:2, :, 1:2]):
+        measured = measure(some, 4)
+        variance, mean = torch.var_mean(rearrange(some, "t (g c) h w -> t g (c h w)", g=4), -1, correction=0)
+        assert relative(measured.mean, mean) < 1e-5
+        assert relative(measured.variance, variance) < 1e-5
+
+
+@pytest.mark.parametrize("side", [4, 40])
+@pytest.mark.parametrize("clips", [1, 3])
+def test_norms_of_channels_side_by_side_keep_the_digits_of_large_means(side: int, clips: int) -> None:
+    """PyTorch's own, which takes the mean of squares, is off by 7e-4 to 4e-3 here; a rounding of 100 is 4e-6."""
+    assert (side * side >= LARGE) == (side == 40)
+    x = 100 + torch.randn(clips, 8, side, side).contiguous(memory_format=torch.channels_last)
+    norm = randomised(nn.GroupNorm(4, 8))
+    exact = F.group_norm(x.double(), 4, norm.weight.double(), norm.bias.double())
+    with torch.no_grad():
+        assert relative(normalised(norm, x).double(), exact) < 3e-5
+        for activated in (normalise.activated, moments.activated):
+            assert relative(activated(norm, x).double(), F.silu(exact)) < 3e-5
+            assert is_channels_last(activated(norm, x))
+        measured = measure(x, 4)
+    variance, mean = torch.var_mean(rearrange(x.double(), "t (g c) h w -> t g (c h w)", g=4), -1, correction=0)
+    assert relative(measured.mean.double(), mean) < 1e-6
+    assert relative(measured.variance.double(), variance) < 1e-4
+
+
+def layouts(network: nn.Module) -> list[bool]:
+    """Whether the channels lie side by side in what each convolution gives; filled as the network runs."""
+    seen: list[bool] = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda _, __, y: seen.append(is_channels_last(y.flatten(0, -4))))
+    return seen
+
+
+def networks() -> tuple[VideoUNet, Autoencoder]:
+    torch.manual_seed(0)
+    return randomised(VideoUNet(SMALL_UNET, DOUBLE)), randomised(Autoencoder(SMALL_VAE, DOUBLE))
+
+
+def latents() -> Tensor:
+    return torch.randn(3, 4, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@torch.no_grad()
+def test_narrow_networks_keep_their_channels_side_by_side() -> None:
+    network, vae = networks()
+    of_unet, of_vae = layouts(network), layouts(vae)
+    network(**unet_inputs(), num_frames=3)
+    vae.encode(torch.randn(2, 3, 16, 16).double())
+    for plan in (DecodePlan(3), DecodePlan(2)):
+        vae.decode_planned(latents(), plan)
+    assert len(of_unet) > 20
+    assert all(of_unet)
+    assert len(of_vae) > 20
+    assert all(of_vae)
+
+
+def test_wide_networks_and_gpus_have_their_pictures_channel_by_channel() -> None:
+    assert layout.best_format(torch.device("cpu"), FEWEST_CHANNELS) == torch.contiguous_format
+    assert layout.best_format(torch.device("cuda"), 16) == torch.contiguous_format
+
+
+def results() -> list[Tensor]:
+    network, vae = networks()
+    plans = [DecodePlan(3), DecodePlan(1), DecodePlan(2, 2, True), DecodePlan(2, 1, False, True)]
+    decoded = [vae.decode(latents()), *(vae.decode_planned(latents(), plan) for plan in plans)]
+    return [network(**unet_inputs(), num_frames=3), vae.encode(decoded[0]), *decoded]
+
+
+@torch.no_grad()
+def test_the_layout_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    side_by_side = results()
+    for module in (unet, decoder, encoder):
+        monkeypatch.setattr(module, "best_format", lambda *_: torch.contiguous_format)
+    for ours, plain in zip(side_by_side, results(), strict=True):
+        assert relative(ours, plain) < 1e-12
