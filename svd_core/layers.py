@@ -40,7 +40,7 @@ def convolve_window(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Three frames in a row are already one matrix of 3c rows: one product per frame. Channels that lie side by side are
     left to the library's convolution, which has kernels for them.
     """
-    if x.stride(1) == 1:
+    if x.stride(1) == 1 and x.shape[2] > 1:
         return F.conv2d(x[None].transpose(1, 2), weight[..., None], bias)[0].transpose(0, 1)
     triples = x.unfold(0, 3, 1).permute(0, 3, 1, 2).flatten(1, 2)  # t (k c) n, overlapping
     taps = rearrange(weight, "o c k -> o (k c)").expand(len(triples), -1, -1)

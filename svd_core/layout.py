@@ -13,9 +13,11 @@ from torch import Tensor
 from .winograd import FEWEST_CHANNELS
 
 
-def best_format(device: torch.device, channels: int) -> torch.memory_format:
-    """For the pictures, b c h w, in a network whose finest level has so many channels."""
-    return torch.channels_last if device.type == "cpu" and is_narrow(channels) else torch.contiguous_format
+def best_format(like: Tensor, channels: int) -> torch.memory_format:
+    """For the pictures, b c h w, in a network whose finest level has so many channels; a compiler has its own mind."""
+    fp32_on_cpu = like.device.type == "cpu" and like.dtype == torch.float32
+    side_by_side = fp32_on_cpu and is_narrow(channels) and not torch.compiler.is_compiling()
+    return torch.channels_last if side_by_side else torch.contiguous_format
 
 
 def is_narrow(channels: int) -> bool:
@@ -34,12 +36,13 @@ def is_channels_last(x: Tensor) -> bool:
 
 
 def clips_of_frames(x: Tensor, num_frames: int) -> Tensor:
-    """(b t) c h w → b c t (h w), a view in either layout.
+    """(b t) c h w → b c t (h w), a view in either layout if there is more than one pixel.
 
     Its strides are those of the same layout, of a single clip too: einops would choose others for that one.
     """
     rows, channels, height, width = x.shape
-    return x.reshape(rows // num_frames, num_frames, channels, height * width).transpose(1, 2)
+    clips = x.reshape(rows // num_frames, num_frames, channels, height * width).transpose(1, 2)
+    return clips.contiguous() if height * width == 1 else clips  # a lone pixel has both layouts, its clip but one
 
 
 def frames_of_clips(x: Tensor, height: int) -> Tensor:

@@ -86,7 +86,7 @@ class VideoUNet(nn.Module):
                     h = layer(h)
             return h
 
-        x = x.contiguous(memory_format=best_format(x.device, self.config.model_channels))
+        x = x.contiguous(memory_format=best_format(x, self.config.model_channels))
         noisy = x[:, : self.config.out_channels]
         deep = None if features is None else features.recall(noisy)
         first_outer = len(self.output_blocks) - OUTER_BLOCKS

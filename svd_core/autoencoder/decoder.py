@@ -55,16 +55,16 @@ class Decoder(nn.Module):
             # The official name puts this layer below the convolution that it follows.
             self.conv_out.time_mix_conv = layers.temporal_conv(config.image_channels, config.image_channels)
 
-    def memory_format(self, device: torch.device) -> torch.memory_format:
-        """Of the pictures at every level."""
-        return best_format(device, self.norm_out.num_channels)
+    def memory_format(self, like: Tensor) -> torch.memory_format:
+        """Of the pictures at every level, for latents like the given ones."""
+        return best_format(like, self.norm_out.num_channels)
 
     def coarse_to_fine(self) -> Iterator[DecoderLevel]:
         return reversed(self.up)  # type: ignore[call-overload, no-any-return]
 
     def forward(self, z: Tensor, num_frames: int) -> Tensor:
         """z: (b t) 4 h w, unscaled latents. Returns (b t) 3 8h 8w, about [-1, 1], unclamped."""
-        x = self.mid(self.conv_in(z.contiguous(memory_format=self.memory_format(z.device))), num_frames)
+        x = self.mid(self.conv_in(z.contiguous(memory_format=self.memory_format(z))), num_frames)
         for level in self.coarse_to_fine():
             x = level(x, num_frames)
         x = self.head(x)

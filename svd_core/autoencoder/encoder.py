@@ -45,7 +45,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: b 3 8h 8w. Returns mean and log-variance side by side, b 8 h w."""
-        x = self.conv_in(x.contiguous(memory_format=best_format(x.device, self.conv_in.out_channels)))
+        x = self.conv_in(x.contiguous(memory_format=best_format(x, self.conv_in.out_channels)))
         for level in cast(Iterable[EncoderLevel], self.down):
             for layer in level.layers():
                 x = layer(x)

@@ -48,8 +48,8 @@ def decode_planned(
     """
     if not len(z) or num_frames < 1 or len(z) % num_frames:
         raise SVDError(f"{len(z)} frames of latents are not whole clips of {num_frames}; decode one clip or several.")
-    device = device or z.device
-    space = Workspace(plan, z.shape[2], device, z.dtype, decoder.memory_format(device), is_oom)
+    like = torch.empty(0, dtype=z.dtype, device=device or z.device)
+    space = Workspace(plan, z.shape[2], like, decoder.memory_format(like), is_oom)
     scale = 2 ** (len(decoder.up) - 1)
     pictures = space.buffer(len(z), decoder.image_channels, scale * z.shape[2], scale * z.shape[3])
     decode = _decode_clip if decoder.temporal else _decode_images

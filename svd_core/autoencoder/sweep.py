@@ -31,15 +31,15 @@ class Workspace:
         self,
         plan: DecodePlan,
         max_bands: int,
-        device: torch.device,
-        dtype: torch.dtype,
+        like: Tensor,
         memory_format: torch.memory_format,
         is_oom: IsOutOfMemory,
     ) -> None:
+        """like: of the type and on the device of the computation."""
         self.plan, self.max_bands = plan, max_bands
-        self.dtype, self.memory_format, self.is_oom = dtype, memory_format, is_oom
-        self.like = torch.empty(0, dtype=dtype, device=device)
-        self.transfers = Transfers(device)
+        self.like, self.dtype, self.memory_format = like, like.dtype, memory_format
+        self.is_oom = is_oom
+        self.transfers = Transfers(like.device)
         self._buffers: WeakSet[ClipBuffer] = WeakSet()
 
     def buffer(self, frames: int, channels: int, height: int, width: int) -> ClipBuffer:
