@@ -33,7 +33,7 @@ class EncoderLevel(nn.Module):
 class Encoder(nn.Module):
     def __init__(self, layers: Layers, config: AutoencoderConfig) -> None:
         super().__init__()
-        widths = config.widths
+        widths, self.channels = config.widths, config.channels
         self.conv_in = layers.conv(config.image_channels, config.channels)
         self.down = nn.ModuleList(
             EncoderLevel(layers, config, c_in, c_out, last=level == len(widths) - 1)
@@ -45,7 +45,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: b 3 8h 8w. Returns mean and log-variance side by side, b 8 h w."""
-        x = self.conv_in(x.contiguous(memory_format=best_format(x, self.conv_in.out_channels)))
+        x = self.conv_in(x.contiguous(memory_format=best_format(x, self.channels)))
         for level in cast(Iterable[EncoderLevel], self.down):
             for layer in level.layers():
                 x = layer(x)
