@@ -20,6 +20,12 @@ def best_format(like: Tensor, channels: int) -> torch.memory_format:
     return torch.channels_last if side_by_side else torch.contiguous_format
 
 
+def laid_out(x: Tensor, channels: int) -> Tensor:
+    """Pictures on their way into such a network, b c h w; as they are where it does not mind."""
+    side_by_side = best_format(x, channels) == torch.channels_last
+    return x.contiguous(memory_format=torch.channels_last) if side_by_side else x
+
+
 def is_narrow(channels: int) -> bool:
     """Of a network whose finest level has so many."""
     return channels < FEWEST_CHANNELS
@@ -27,12 +33,13 @@ def is_narrow(channels: int) -> bool:
 
 def format_of(x: Tensor) -> torch.memory_format:
     """x: b c h w."""
-    return torch.channels_last if is_channels_last(x) else torch.contiguous_format
+    return torch.channels_last if lies_side_by_side(x) else torch.contiguous_format
 
 
-def is_channels_last(x: Tensor) -> bool:
-    """And not laid out the other way as well, as a tensor of one channel or one pixel may be."""
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+def lies_side_by_side(x: Tensor) -> bool:
+    """Whether the channels of x, b c h w, do, on a CPU; those of a lone pixel, or a lone channel, lie both ways."""
+    on_cpu = x.device.type == "cpu"
+    return on_cpu and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def clips_of_frames(x: Tensor, num_frames: int) -> Tensor:

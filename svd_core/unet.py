@@ -12,7 +12,7 @@ from .config import UNetConfig
 from .embeddings import sinusoidal_embedding
 from .hooks import UNetHooks
 from .layers import Layers
-from .layout import best_format
+from .layout import laid_out
 from .normalise import activated
 from .resnet import Downsample, Upsample, VideoResBlock
 from .split import Conditions, Split, run_split
@@ -86,7 +86,7 @@ class VideoUNet(nn.Module):
                     h = layer(h)
             return h
 
-        x = x.contiguous(memory_format=best_format(x, self.config.model_channels))
+        x = laid_out(x, self.config.model_channels)
         noisy = x[:, : self.config.out_channels]
         deep = None if features is None else features.recall(noisy)
         first_outer = len(self.output_blocks) - OUTER_BLOCKS

@@ -53,7 +53,7 @@ class Account:
         """The temporal decode."""
         for step in steps:
             if self.whole_blocks and self.plan.takes_all(self.num_frames):
-                yield from self._whole_block(step)
+                yield from self._whole_block(step)  # and the sweeps as well: they take over where memory runs out
             yield from self._spatial_in_bands(step, self._clip_buffers(step)) if self.banded else self._spatial(step)
             yield from self._recomputed(step.y) if self.plan.recompute else self._temporal(step.y)
         buffers = self.num_frames * (steps[-1].y.size + pictures.size)

@@ -14,7 +14,7 @@ from ..config import AutoencoderConfig
 from ..layers import Layers
 from ..layout import clips_of_frames, frames_of_clips
 from ..normalise import normalised
-from .moments import activated
+from .moments import silu_norm
 
 
 class ResnetBlock(nn.Module):
@@ -30,8 +30,8 @@ class ResnetBlock(nn.Module):
 
     def spatial(self, x: Tensor) -> Tensor:
         """x: bt c h w. Each picture by itself; never more than three tensors of the picture's size."""
-        h = self.conv1(activated(self.norm1, x))
-        h = activated(self.norm2, h)
+        h = self.conv1(silu_norm(self.norm1, x))
+        h = silu_norm(self.norm2, h)
         h = self.conv2(h)
         h += self.nin_shortcut(x)
         return h
@@ -56,8 +56,8 @@ class TemporalStack(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         (norm1, conv1), (norm2, conv2) = self.norms_and_convs()
-        x = conv1(activated(norm1, x))
-        x = activated(norm2, x)
+        x = conv1(silu_norm(norm1, x))
+        x = silu_norm(norm2, x)
         return conv2(x)  # b c t n
 
     def norms_and_convs(self) -> tuple[tuple[nn.GroupNorm, nn.Module], tuple[nn.GroupNorm, nn.Module]]:

@@ -78,7 +78,7 @@ class ClipBuffer:
         return Tile(0, self.shape[0], 0, self.shape[2])
 
     def adopt(self, x: Tensor) -> None:
-        """Take what is there already, and copy it only if it is elsewhere."""
+        """Take what is there already, and copy it only if it is elsewhere or lies otherwise."""
         if self.spilled:
             self.tensor = x.to("cpu")
         else:

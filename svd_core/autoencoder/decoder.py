@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..config import AutoencoderConfig
 from ..layers import Layers
-from ..layout import best_format, clips_of_frames, frames_of_clips
+from ..layout import best_format, clips_of_frames, frames_of_clips, laid_out
 from .blocks import Middle, ResnetBlock, Upsample, VideoResnetBlock
-from .moments import activated
+from .moments import silu_norm
 
 
 class DecoderLevel(nn.Module):
@@ -64,7 +64,7 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor, num_frames: int) -> Tensor:
         """z: (b t) 4 h w, unscaled latents. Returns (b t) 3 8h 8w, about [-1, 1], unclamped."""
-        x = self.mid(self.conv_in(z.contiguous(memory_format=self.memory_format(z))), num_frames)
+        x = self.mid(self.conv_in(laid_out(z, self.norm_out.num_channels)), num_frames)
         for level in self.coarse_to_fine():
             x = level(x, num_frames)
         x = self.head(x)
@@ -72,7 +72,7 @@ class Decoder(nn.Module):
 
     def head(self, x: Tensor) -> Tensor:
         """The last norm and convolution, frame by frame."""
-        return self.conv_out(activated(self.norm_out, x))
+        return self.conv_out(silu_norm(self.norm_out, x))
 
     def mix_frames(self, x: Tensor, num_frames: int) -> Tensor:
         """The temporal decoder's last layer, a convolution over the frames of the finished pictures."""

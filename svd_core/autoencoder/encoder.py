@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..config import AutoencoderConfig
 from ..layers import Layers
-from ..layout import best_format
+from ..layout import laid_out
 from .blocks import Downsample, Middle, ResnetBlock
-from .moments import activated
+from .moments import silu_norm
 
 
 class EncoderLevel(nn.Module):
@@ -45,8 +45,8 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: b 3 8h 8w. Returns mean and log-variance side by side, b 8 h w."""
-        x = self.conv_in(x.contiguous(memory_format=best_format(x, self.channels)))
+        x = self.conv_in(laid_out(x, self.channels))
         for level in cast(Iterable[EncoderLevel], self.down):
             for layer in level.layers():
                 x = layer(x)
-        return self.conv_out(activated(self.norm_out, self.mid(x)))
+        return self.conv_out(silu_norm(self.norm_out, self.mid(x)))

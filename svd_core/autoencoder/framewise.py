@@ -108,19 +108,27 @@ def _decode_clip(
     latents = clip
     for prepare, block in steps(decoder, stem):
         assert isinstance(block, VideoResnetBlock)
-        before = clip
-        if space.prefers_blocks(before.shape[0]) and (done := _whole_block(space, prepare, block, before)):
-            clip = done
-            continue
-        clip, moments = _spatial_half(space, prepare, block, before, in_place=before is not latents)
-        if before is not clip and before is not latents:
-            before.release()
-        if space.plan.recompute:
-            temporal_half_recomputed(space, block, clip, moments)
+        done = _whole_block(space, prepare, block, clip) if space.prefers_blocks(clip.shape[0]) else None
+        if done is None:
+            clip = _swept_block(space, prepare, block, clip, given=clip is latents)
         else:
-            temporal_half(space, block, clip, moments)
+            clip = done
     clip = _head(space, decoder, clip)
     mix_frames(space, decoder, clip, pictures, offset)
+
+
+def _swept_block(
+    space: Workspace, prepare: Prepare, block: VideoResnetBlock, clip: ClipBuffer, given: bool
+) -> ClipBuffer:
+    """A clip through one block, tile by tile; one that was given is left alone, another is overwritten or given up."""
+    after, moments = _spatial_half(space, prepare, block, clip, in_place=not given)
+    if after is not clip and not given:
+        clip.release()
+    if space.plan.recompute:
+        temporal_half_recomputed(space, block, after, moments)
+    else:
+        temporal_half(space, block, after, moments)
+    return after
 
 
 def _whole_block(space: Workspace, prepare: Prepare, block: VideoResnetBlock, clip: ClipBuffer) -> ClipBuffer | None:

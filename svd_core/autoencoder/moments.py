@@ -10,12 +10,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .. import normalise
-from ..layout import format_of, is_channels_last
-from ..normalise import LARGE, moments_side_by_side
+from ..layout import format_of, lies_side_by_side
+from ..normalise import activated
 
-# Numbers whose moments are taken in one call, if that is more than a frame: small ones would be all overhead.
-MEASURED_AT_ONCE = 1 << 16
+LARGE = 1024  # pixels of a picture
 
 
 def _at_least_fp32(dtype: torch.dtype) -> torch.dtype:
@@ -33,32 +31,44 @@ class Moments:
 
 def measure(x: Tensor, groups: int) -> Moments:
     """The moments of each frame, t c h w, in fp32 or better; one frame at a time, so that 16 bits widen one frame."""
-    at_once = max(MEASURED_AT_ONCE // x[0].numel(), 1)
-    pairs = [_mean_variance(some.to(_at_least_fp32(x.dtype)), groups) for some in x.split(at_once)]
-    means, variances = (torch.cat(each) for each in zip(*pairs, strict=True))
+    pairs = [_mean_variance(frame.to(_at_least_fp32(x.dtype)), groups) for frame in x]
+    means, variances = (torch.stack(each) for each in zip(*pairs, strict=True))
     return Moments(x[0].numel() // groups, means, variances)
 
 
-def _mean_variance(frames: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Of each group of each frame, t c h w; both are t groups."""
-    if is_channels_last(frames) and frames[0, 0].numel() >= LARGE:
-        return moments_side_by_side(frames, groups)
-    if frames.device.type == "cpu":  # where the group norm's own moments are many times as fast
-        (count, channels), area = frames.shape[:2], frames[0, 0].numel()
-        _, mean, rstd = torch.native_group_norm(frames.contiguous(), None, None, count, channels, area, groups, 0.0)
-        return mean, rstd**-2
-    variance, mean = torch.var_mean(rearrange(frames, "t (g c) h w -> t g (c h w)", g=groups), -1, correction=0)
+def _mean_variance(frame: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Of each group of one frame, c h w."""
+    if frame.device.type == "cpu":  # where the group norm's own moments are many times as fast
+        picture = frame.flatten(1)[None].contiguous()  # 1 c n: three axes lie one way only
+        _, channels, pixels = picture.shape
+        _, mean, rstd = torch.native_group_norm(picture, None, None, 1, channels, pixels, groups, 0.0)
+        return mean[0], rstd[0] ** -2
+    variance, mean = torch.var_mean(rearrange(frame, "(g c) h w -> g (c h w)", g=groups), -1, correction=0)
     return mean, variance
 
 
-def activated(norm: nn.GroupNorm, x: Tensor) -> Tensor:
-    """SiLU of the norm of x, b c h w, in the layout of x."""
-    if torch.is_grad_enabled() or not is_channels_last(x) or x[0, 0].numel() < LARGE:
-        return normalise.activated(norm, x)
-    mean, variance = (of.double() for of in moments_side_by_side(x, norm.num_groups))  # b groups
+def silu_norm(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    """SiLU of the norm of x, b c h w, in the layout of x.
+
+    Copies of large pictures cost more than moments taken apart, for which the batch norm has a fast kernel.
+    """
+    if torch.is_grad_enabled() or not lies_side_by_side(x) or x[0, 0].numel() < LARGE:
+        return activated(norm, x)
+    mean, variance = (of.double() for of in _moments_side_by_side(x, norm.num_groups))
     scale, shift = _affine(norm, mean, variance)
     scale, shift = (p.to(_at_least_fp32(x.dtype))[..., None, None] for p in (scale, shift))  # b c 1 1
     return F.silu(torch.addcmul(shift, x, scale, out=torch.empty_like(x)), inplace=True)
+
+
+def _moments_side_by_side(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Mean and variance of every group of every picture, b c h w; both are b groups.
+
+    Those of single channels, in which the mean comes first, merge by the law of total variance.
+    """
+    pairs = [torch.batch_norm_update_stats(picture, None, None, 0.0) for picture in x.split(1)]
+    means, variances = (torch.stack(each).unflatten(1, (groups, -1)) for each in zip(*pairs, strict=True))  # b g c
+    mean = means.mean(2)
+    return mean, (variances + (means - mean[..., None]).square()).mean(2)
 
 
 def _affine(norm: nn.GroupNorm, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
