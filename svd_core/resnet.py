@@ -39,7 +39,8 @@ class ResBlock(nn.Module):
         norm2, _, _, conv2 = self.out_layers
         h = conv1(activated(norm1, x))
         h += project(emb)[:, :, None, None]
-        h = conv2(activated(norm2, h))
+        h = activated(norm2, h)
+        h = conv2(h)
         h += self.skip_connection(x)
         return h
 
@@ -65,7 +66,8 @@ class TemporalResBlock(nn.Module):
         (norm1, conv1), (norm2, conv2) = self.norms_and_convs()
         h = conv1(activated(norm1, x))
         h += self.shift(emb, num_frames)
-        return conv2(activated(norm2, h))
+        h = activated(norm2, h)
+        return conv2(h)
 
     def shift(self, emb: Tensor, num_frames: int) -> Tensor:
         """What the embedding adds, b c t 1."""
