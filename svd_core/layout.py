@@ -2,7 +2,7 @@
 
 With few channels a CPU's convolutions are sooner done where all channels of a pixel lie side by side: that is how they
 are computed, and anything else is reordered on the way in and again on the way out. With many they go through the
-Winograd domain, which takes pictures channel by channel.
+Winograd domain, which takes pictures channel by channel. UNet and decoder gain; the encoder's single picture does not.
 """
 
 from __future__ import annotations

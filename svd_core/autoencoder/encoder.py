@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from ..config import AutoencoderConfig
 from ..layers import Layers
-from ..layout import laid_out
 from .blocks import Downsample, Middle, ResnetBlock
 from .moments import silu_norm
 
@@ -33,7 +32,7 @@ class EncoderLevel(nn.Module):
 class Encoder(nn.Module):
     def __init__(self, layers: Layers, config: AutoencoderConfig) -> None:
         super().__init__()
-        widths, self.channels = config.widths, config.channels
+        widths = config.widths
         self.conv_in = layers.conv(config.image_channels, config.channels)
         self.down = nn.ModuleList(
             EncoderLevel(layers, config, c_in, c_out, last=level == len(widths) - 1)
@@ -45,7 +44,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: b 3 8h 8w. Returns mean and log-variance side by side, b 8 h w."""
-        x = self.conv_in(laid_out(x, self.channels))
+        x = self.conv_in(x)
         for level in cast(Iterable[EncoderLevel], self.down):
             for layer in level.layers():
                 x = layer(x)
