@@ -5,21 +5,22 @@ adds and halves: 16 products take the place of 36, and fp rounding is all that d
 size first, by repeating pixels, one of the four rows and columns is zero, and 9 products are left.
 
 Libraries for CPUs have no such kernel in fp32; those for GPUs choose theirs themselves. Like these, it takes work space
-that plans leave out: twice `WORKSPACE_BYTES`, and 16/9 of the layer's weights.
+that plans leave out: twice `WORKSPACE_BYTES`, and 16/9 of the layer's weights, or of those of `MOST_OUTPUTS` channels
+where all tiles are worked on at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 # Transformed pixels and products at once, in bytes: they stay in the caches, and the same memory serves all of them.
-WORKSPACE_BYTES = 16 << 20
+WORKSPACE_BYTES = 24 << 20
+MOST_OUTPUTS = 320  # channels of the result that are made at once
 FEWEST_CHANNELS = 128  # with fewer, transforms cost what the products save
-FEWEST_TILES = 256  # all pictures counted; with fewer, the transform of the weights does
 
 
 class Transform(Protocol):
@@ -27,6 +28,7 @@ class Transform(Protocol):
 
     step: int
     seen: int
+    fewest: int  # tiles times channels; with fewer, the transform of the weights costs what the products save
     g: tuple[tuple[float, float, float], ...]  # G, a row for each product
 
     def values(self, d: Sequence[Tensor], out: Sequence[Tensor]) -> None:
@@ -41,7 +43,7 @@ class Transform(Protocol):
 class Plain:
     """F(2, 3)."""
 
-    step, seen = 2, 4
+    step, seen, fewest = 2, 4, 40_000
     g = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
 
     def values(self, d: Sequence[Tensor], out: Sequence[Tensor]) -> None:
@@ -60,7 +62,7 @@ class Plain:
 class Doubled:
     """Of the row d0 d1 d1 d2, in which a pixel is repeated: d1 - d1 and its product are left out."""
 
-    step, seen = 1, 3
+    step, seen, fewest = 1, 3, 10_000
     g = ((1.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.0, 0.0, 1.0))
 
     def values(self, d: Sequence[Tensor], out: Sequence[Tensor]) -> None:
@@ -79,23 +81,26 @@ PLAIN, DOUBLED = Plain(), Doubled()
 def pays(x: Tensor, weight: Tensor, transform: Transform) -> bool:
     """Whether `convolve` takes these, and is sooner done than the sum over all taps. x: b c h w; weight: o c 3 3."""
     b, c, h, w = x.shape
-    if c < FEWEST_CHANNELS or weight.shape[0] < FEWEST_CHANNELS:
+    channels = min(c, len(weight))
+    if channels < FEWEST_CHANNELS:
         return False
     fp32_on_cpu = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
     if not fp32_on_cpu or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
     step = transform.step
-    return (h % step, w % step) == (0, 0) and b * (h // step) * (w // step) >= FEWEST_TILES
+    return (h % step, w % step) == (0, 0) and channels * b * (h // step) * (w // step) >= transform.fewest
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, transform: Transform) -> Tensor:
     """x: b c h w; weight: o c 3 3; zeros around the pictures. Returns b o h w, or b o 2h 2w of doubled ones."""
-    b, _, h, w = x.shape
+    b, c, h, w = x.shape
     rows, columns = h // transform.step, w // transform.step  # of tiles
-    bytes_of_row = columns * len(transform.g) ** 2 * sum(weight.shape[:2]) * x.element_size()
+    bytes_of_row = columns * len(transform.g) ** 2 * (c + _outputs_at_once(len(weight))) * x.element_size()
     at_once = max(WORKSPACE_BYTES // bytes_of_row, 1)
     rows_at_once, pictures_at_once = min(at_once, rows), min(max(at_once // rows, 1), b)
-    tiles = _Tiles(weight, bias, transform, (pictures_at_once, rows_at_once, columns))
+    all_at_once = (pictures_at_once, rows_at_once) == (b, rows)
+    kernels = _Kernels(weight, bias, transform, asked_once=all_at_once)
+    tiles = _Tiles(kernels, (pictures_at_once, rows_at_once, columns))
     out = x.new_empty(b, len(weight), 2 * rows, 2 * columns)
     for picture in range(0, b, pictures_at_once):
         some = slice(picture, picture + pictures_at_once)
@@ -104,45 +109,86 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, transform: Transfor
     return out
 
 
+def _outputs_at_once(outputs: int) -> int:
+    """A part of so many channels, as equal to the others as whole registers allow."""
+    pieces = -(-outputs // MOST_OUTPUTS)
+    return -(-outputs // (32 * pieces)) * 32
+
+
+class _Kernels:
+    """G g Gᵀ of every kernel, for some output channels at a time; kept, unless they are asked for only once."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, transform: Transform, asked_once: bool) -> None:
+        """weight: o c 3 3."""
+        self.weight, self.bias, self.transform = weight, bias, transform
+        g = weight.new_tensor(transform.g)
+        self._squared = torch.kron(g, g)  # (p q) 9
+        self.outputs_at_once = _outputs_at_once(len(weight))
+        rows = self.outputs_at_once if asked_once else len(weight)
+        self._memory = weight.new_empty(len(self._squared) * rows * weight.shape[1])
+        self._kept = None if asked_once else self._transformed(weight)
+
+    def pieces(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+        """Which outputs, their kernels, (p q) o c, good until the next are asked for, and their bias."""
+        for first in range(0, len(self.weight), self.outputs_at_once):
+            some = slice(first, first + self.outputs_at_once)
+            kernels = self._transformed(self.weight[some]) if self._kept is None else self._kept[:, some]
+            yield some, kernels, None if self.bias is None else self.bias[some]
+
+    def _transformed(self, weight: Tensor) -> Tensor:
+        """As one matrix product with G ⊗ G."""
+        kernels = _view(self._memory, len(self._squared), *weight.shape[:2])
+        torch.mm(self._squared, weight.flatten(2).flatten(0, 1).t(), out=kernels.flatten(1))
+        return kernels
+
+
 class _Tiles:
     """Some rows of tiles of some pictures at a time, in memory that is used again and again.
 
     Channels come first in it, so that all tiles of a channel are one row of a matrix.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, transform: Transform, most: tuple[int, int, int]) -> None:
-        """weight: o c 3 3; most: pictures, rows and columns of tiles."""
-        self.transform = transform
-        self.weights = _transformed(weight, transform)  # (p q) o c
-        self.bias = None if bias is None else bias[:, None, None, None]
+    def __init__(self, kernels: _Kernels, most: tuple[int, int, int]) -> None:
+        """most: pictures, rows and columns of tiles."""
+        self.kernels = kernels
+        self.transform = t = kernels.transform
         pictures, rows, self.columns = most
-        o, c, p = len(weight), weight.shape[1], len(transform.g)
-        margin = transform.seen - transform.step
-        height, width = (transform.step * side + margin for side in (rows, self.columns))
+        new, o, c, p = kernels.weight.new_empty, kernels.outputs_at_once, kernels.weight.shape[1], len(t.g)
+        margin = t.seen - t.step
+        height, width = (t.step * side + margin for side in (rows, self.columns))
         tiles = pictures * rows * self.columns
-        self._window = weight.new_zeros(c, pictures, height, width)
-        self._down = weight.new_empty(p, c, pictures, rows, width)
-        self._values, self._products = weight.new_empty(p * p * c * tiles), weight.new_empty(p * p * o * tiles)
-        self._halves, self._spare = weight.new_empty(2 * p * o * tiles), weight.new_empty(p * o * tiles)
+        self._window = kernels.weight.new_zeros(c, pictures, height, width)
+        self._down = new(p, c, pictures, rows, width)
+        self._values, self._products = new(p * p * c * tiles), new(p * p * o * tiles)
+        self._halves, self._spare = new(2 * p * o * tiles), new(p * o * tiles)
 
     def run(self, x: Tensor, out: Tensor, top: int, bottom: int) -> None:
         """x: b c h w; out: b o (2 rows) (2 columns), of which the rows of tiles from top to bottom are written."""
+        values = self._seen(x, top, bottom)
+        made = out[:, :, 2 * top : 2 * bottom].transpose(0, 1)  # o b (2 rows) (2 columns)
+        for outputs, kernels, bias in self.kernels.pieces():
+            self._make(values, kernels, bias, made[outputs])
+
+    def _seen(self, x: Tensor, top: int, bottom: int) -> Tensor:
+        """The transformed pixels of these tiles, p q c b rows columns."""
         t, p, size = self.transform, len(self.transform.g), (len(x), bottom - top, self.columns)
-        o, c = self.weights.shape[1:]
         window = self._filled(x, top, bottom)  # c b (step rows + margin) (step columns + margin)
         down = self._down[:, :, : size[0], : size[1]]
         t.values([window[:, :, i :: t.step][:, :, : size[1]] for i in range(t.seen)], down.unbind())
-        values = _view(self._values, p, p, c, *size)
+        values = _view(self._values, p, p, len(window), *size)
         t.values([down[..., j :: t.step][..., : self.columns] for j in range(t.seen)], values.unbind(1))
+        return values
 
+    def _make(self, values: Tensor, kernels: Tensor, bias: Tensor | None, made: Tensor) -> None:
+        """values: p q c b rows columns; kernels: (p q) o c; made: o b (2 rows) (2 columns), which is written."""
+        t, p, o, size = self.transform, len(values), len(made), values.shape[3:]
         products = _view(self._products, p, p, o, *size)
-        torch.bmm(self.weights, values.flatten(3).flatten(0, 1), out=products.flatten(3).flatten(0, 1))
-        if self.bias is not None:
-            products[1, 1] += self.bias  # it has its part in all results of a tile, and that part is one
-
+        torch.bmm(kernels, values.flatten(3).flatten(0, 1), out=products.flatten(3).flatten(0, 1))
+        if bias is not None:
+            products[1, 1] += bias[:, None, None, None]  # it has its part in all results of a tile, and that is one
         halves = _view(self._halves, 2, p, o, *size)
         t.results(products.unbind(), halves[0], halves[1], _view(self._spare, p, o, *size))
-        made, spare = out[:, :, 2 * top : 2 * bottom].transpose(0, 1), _view(self._spare, o, *size)
+        spare = _view(self._spare, o, *size)
         for i, half in enumerate(halves):
             t.results(half.unbind(), made[:, :, i::2, 0::2], made[:, :, i::2, 1::2], spare)
 
@@ -158,12 +204,6 @@ class _Tiles:
         inside = slice(max(first, 0), min(last, height))
         window[:, :, inside.start - first : inside.stop - first, 1 : width + 1] = x[:, :, inside].transpose(0, 1)
         return window
-
-
-def _transformed(weight: Tensor, transform: Transform) -> Tensor:
-    """G g Gᵀ of every kernel, as one matrix product with G ⊗ G. weight: o c 3 3. Returns (p q) o c."""
-    g = weight.new_tensor(transform.g)
-    return torch.mm(torch.kron(g, g), weight.flatten(2).flatten(0, 1).t()).unflatten(1, weight.shape[:2])
 
 
 def _view(memory: Tensor, *shape: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from svd_core import winograd
 from svd_core.layers import Layers
-from svd_core.winograd import DOUBLED, FEWEST_CHANNELS, FEWEST_TILES, PLAIN, WORKSPACE_BYTES, Transform, convolve, pays
+from svd_core.winograd import DOUBLED, FEWEST_CHANNELS, PLAIN, WORKSPACE_BYTES, Transform, convolve, pays
 from tools.allocations import peak_bytes
 
 from .test_networks import relative
@@ -35,7 +35,8 @@ def test_it_is_the_same_convolution(
 ) -> None:
     """In fp64 to its last digits, so that it is an identity; in pieces of any size."""
     monkeypatch.setattr(winograd, "WORKSPACE_BYTES", workspace)
-    x, weight, bias = drawn((5, 3, height, width), (4, 3, 3, 3), (4,))
+    monkeypatch.setattr(winograd, "MOST_OUTPUTS", 32)
+    x, weight, bias = drawn((5, 3, height, width), (70, 3, 3, 3), (70,))
     assert relative(convolve(x, weight, bias, transform), over_taps(x, weight, bias, transform)) < 1e-14
     assert relative(convolve(x, weight, None, transform), over_taps(x, weight, None, transform)) < 1e-14
 
@@ -60,11 +61,19 @@ def test_its_memory_is_its_result_and_a_workspace(transform: Transform, monkeypa
     assert peak < 4 * result.numel() + 2 * (1 << 20)
 
 
+@TRANSFORMS
+def test_of_few_tiles_it_never_has_all_weights(transform: Transform) -> None:
+    """16/9 of those of 320 outputs at a time, as where they have several hundred times as many numbers as the tiles."""
+    x, weight = drawn((1, 1280, 4, 4), (1280, 1280, 3, 3), dtype=torch.float32)
+    peak = peak_bytes(lambda: convolve(x, weight, None, transform))
+    assert peak < 4 * (len(transform.g) ** 2 * 1280 * 320) + (4 << 20)
+
+
 def test_what_it_takes() -> None:
-    x, weight = torch.ones(4, FEWEST_CHANNELS, 16, 16), torch.ones(FEWEST_CHANNELS, FEWEST_CHANNELS, 3, 3)
+    x, weight = torch.ones(5, FEWEST_CHANNELS, 16, 16), torch.ones(FEWEST_CHANNELS, FEWEST_CHANNELS, 3, 3)
     with torch.no_grad():
-        assert pays(x, weight, PLAIN) and FEWEST_TILES == 4 * 8 * 8
-        assert not pays(x[:3], weight, PLAIN), "too few tiles"
+        assert pays(x, weight, PLAIN) and 4 * 8 * 8 * FEWEST_CHANNELS < PLAIN.fewest <= 5 * 8 * 8 * FEWEST_CHANNELS
+        assert not pays(x[:4], weight, PLAIN), "too few tiles"
         assert not pays(x[:, 1:], weight[:, 1:], PLAIN), "too few channels"
         assert not pays(x[..., 1:], weight, PLAIN), "a row of pixels and a half"
         assert pays(x[..., 1:], weight, DOUBLED)
@@ -81,7 +90,7 @@ def test_the_layers_use_it_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> Non
         return convolve(x, weight, bias, transform)
 
     conv, doubling = Layers().conv(128, 128), Layers().doubling_conv(128, 128)
-    x = torch.randn(1, 128, 32, 32)
+    x = torch.randn(1, 128, 32, 48)
     with torch.no_grad():
         plain = [F.conv2d(x, conv.weight, conv.bias, padding=1), over_taps(x, doubling.weight, doubling.bias, DOUBLED)]
         monkeypatch.setattr(winograd, "convolve", watched)
