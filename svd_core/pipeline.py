@@ -334,9 +334,9 @@ class SVDPipeline:
         model_input = torch.cat([c.c_in * x, latent.float().repeat_interleave(num_frames, dim=0)], dim=1)
         arguments = (
             model_input.to(self.dtype),
-            c.c_noise.to(x.device).expand(len(x)),
+            c.c_noise.to(x.device).reshape(1),
             context.to(self.dtype).repeat_interleave(num_frames, dim=0),
-            cond.vector.expand(len(x), -1),
+            cond.vector[None],
             num_frames,
         )
 

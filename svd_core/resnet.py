@@ -33,7 +33,7 @@ class ResBlock(nn.Module):
         self.skip_connection = nn.Identity() if c_in == c_out else layers.conv(c_in, c_out, kernel=1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        """x: bt c h w; emb: bt d, the SiLU of the embedding."""
+        """x: bt c h w; emb: bt d or 1 d, the SiLU of the embedding."""
         norm1, _, conv1 = self.in_layers
         _, project = self.emb_layers
         norm2, _, _, conv2 = self.out_layers
@@ -62,7 +62,7 @@ class TemporalResBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, emb: Tensor, num_frames: int) -> Tensor:
-        """x: b c t n; emb: (b t) d, the SiLU of the embedding."""
+        """x: b c t n; emb: (b t) d or 1 d, the SiLU of the embedding."""
         (norm1, conv1), (norm2, conv2) = self.norms_and_convs()
         h = conv1(activated(norm1, x))
         h += self.shift(emb, num_frames)
@@ -70,9 +70,9 @@ class TemporalResBlock(nn.Module):
         return conv2(h)
 
     def shift(self, emb: Tensor, num_frames: int) -> Tensor:
-        """What the embedding adds, b c t 1."""
+        """What the embedding adds, b c t 1, or 1 c 1 1 where it is that of all frames."""
         _, project = self.emb_layers
-        return rearrange(project(emb), "(b t) c -> b c t 1", t=num_frames)
+        return rearrange(project(emb), "(b t) c -> b c t 1", t=num_frames if len(emb) > 1 else 1)
 
     def norms_and_convs(self) -> tuple[tuple[nn.GroupNorm, nn.Module], tuple[nn.GroupNorm, nn.Module]]:
         """What takes the moments of the clip, and what follows, in order."""
@@ -93,7 +93,7 @@ class VideoResBlock(ResBlock):
     def forward(  # type: ignore[override]
         self, x: Tensor, emb: Tensor, num_frames: int, image_only: Tensor | None, hooks: UNetHooks
     ) -> Tensor:
-        """x: (b t) c h w; emb: (b t) d, its SiLU taken; image_only: (b t) or None."""
+        """x: (b t) c h w; emb: (b t) d or 1 d, its SiLU taken; image_only: (b t) or None."""
         spatial = self.spatial(x, emb)
         update = self.time_stack(clips_of_frames(spatial, num_frames), emb, num_frames)
         update = frames_of_clips(update, spatial.shape[2])
@@ -102,7 +102,7 @@ class VideoResBlock(ResBlock):
         return torch.addcmul(spatial, weight, update)
 
     def spatial(self, x: Tensor, emb: Tensor) -> Tensor:
-        """The half within each frame. x: bt c h w; emb: bt d, its SiLU taken."""
+        """The half within each frame. x: bt c h w; emb: bt d or 1 d, its SiLU taken."""
         return super().forward(x, emb)
 
 

@@ -62,16 +62,17 @@ class VideoUNet(nn.Module):
 
         x: (b t) 8 h w, the noisy latents scaled by c_in, then the conditioning latent.
         c_noise: (b t), a quarter of ln sigma. context: (b t) m k, image embeddings. y: (b t) 768, micro-conditioning.
+        One row of c_noise and one of y serve all frames.
         num_frames: t. time_context: (b t) m k for the temporal layers, default `context`; its first frame counts.
         image_only: (b t), nonzero for frames that are lone images. split: a bound on what is alive at once, which
         leaves the result as it is; without gradients. features: deep ones kept between evaluations, which changes it.
         Returns v, (b t) 4 h w.
         """
         hooks = hooks or UNetHooks()
-        emb = F.silu(self._embed(c_noise, y, x.dtype, hooks))  # (b t) d
+        emb = F.silu(self._embed(c_noise, y, x.dtype, hooks))  # (b t) d, or 1 d
         time_context = (context if time_context is None else time_context)[::num_frames]  # b m k
         if split is not None:
-            conditions = Conditions(emb, context, time_context, num_frames, image_only, hooks)
+            conditions = Conditions(emb.expand(len(x), -1), context, time_context, num_frames, image_only, hooks)
             return run_split(self, x, conditions, split, features)
 
         def run(block: nn.Module, h: Tensor, size: tuple[int, int] | None = None) -> Tensor:
