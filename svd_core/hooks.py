@@ -23,7 +23,7 @@ class UNetHooks:
         return scaled_dot_product_attention(q, k, v, heads)
 
     def embedding(self, emb: Tensor) -> Tensor:
-        """The time embedding, (b t) d, before the micro-conditioning is added."""
+        """The time embedding, (b t) d or 1 d, before the micro-conditioning is added."""
         return emb
 
     def once(self, layer: nn.Module, make: Callable[[], Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ from svd_core.clip_vision import ClipVision
 from svd_core.config import AutoencoderConfig, ClipVisionConfig, UNetConfig
 from svd_core.hooks import UNetHooks
 from svd_core.layers import Layers
+from svd_core.split import Split
 from svd_core.unet import VideoUNet
 
 SMALL_UNET = UNetConfig(
@@ -97,6 +98,17 @@ def test_clips_of_a_batch_do_not_mix(unet: VideoUNet) -> None:
     both = unet(**inputs, num_frames=3)
     second = unet(**{name: value[3:] for name, value in inputs.items()}, num_frames=3)
     assert relative(both[3:], second) < 1e-12
+
+
+@pytest.mark.parametrize("split", [None, Split(2, 5, 17)], ids=["whole", "split"])
+def test_one_row_of_noise_level_and_numbers_serves_all_frames(unet: VideoUNet, split: Split | None) -> None:
+    inputs = unet_inputs(clips=2)
+    alike = {"c_noise": inputs["c_noise"], "y": inputs["y"][:1].expand(6, -1)}
+    first_rows = {name: rows[:1] for name, rows in alike.items()}
+    with torch.no_grad():
+        every_row = unet(**inputs | alike, num_frames=3)
+        assert relative(unet(**inputs | first_rows, num_frames=3, split=split), every_row) < 1e-12
+        assert relative(unet(**inputs, num_frames=3), every_row) > 1e-6, "the clips' own numbers tell"
 
 
 def test_frames_of_a_clip_do_mix(unet: VideoUNet) -> None:
