@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from svd_core.checkpoint import open_checkpoint
-from svd_core.conditioning import MicroConditioning, vector
+from svd_core.checkpoints import open_checkpoint
+from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 from svd_core.config import ModelConfig, UNetConfig
-from svd_core.diffusion import scalings
-from svd_core.releases import DEMO_CHECKPOINT
+from svd_core.diffusion.conditioning import MicroConditioning, vector
+from svd_core.diffusion.edm import scalings
 
 MICRO = MicroConditioning(fps=7, motion_bucket_id=127, noise_aug_strength=0.02)
 SIGMA = 15.6  # in the middle of the schedule

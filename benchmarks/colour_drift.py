@@ -15,8 +15,8 @@ import torch
 from kornia.color import rgb_to_lab
 
 from svd_core import SVDPipeline
-from svd_core.correction import match_colours
-from svd_core.releases import DEMO_CHECKPOINT
+from svd_core.checkpoints.releases import DEMO_CHECKPOINT
+from svd_core.images.colours import match_colours
 from training.evaluate import Animator
 from training.measure import still_pixels
 from training.scenes import SLOWEST_FPS, Scene, evaluation_seeds, render, scene_of

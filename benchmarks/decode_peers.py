@@ -21,13 +21,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from svd_core.autoencoder import Autoencoder, DecodePlan
-from svd_core.checkpoint import load_weights, open_checkpoint
+from svd_core.checkpoints import load_weights, open_checkpoint
 from svd_core.config import ModelConfig
-from svd_core.layers import Layers
-from tools.allocations import HOST, AllocationCounter
+from svd_core.models.autoencoder import Autoencoder, DecodePlan
+from svd_core.models.layers import Layers
+from tests.support.allocations import HOST, AllocationCounter
+from tests.support.random_checkpoint import tiny_config, write_checkpoint
 from tools.comfyui import find_comfyui
-from tools.random_checkpoint import tiny_config, write_checkpoint
 
 from .machine import machine
 from .timing import relative_error

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from svd_core.activations import UNetCall, unet_bytes
-from svd_core.autoencoder import DecodePlan
-from svd_core.autoencoder.footprint import decode_footprint
+from svd_core.memory.activations import UNetCall, unet_bytes
+from svd_core.memory.decode.footprint import decode_footprint
+from svd_core.models.autoencoder import DecodePlan
 
 from .cases import CASES, Case, unet_inputs
 from .drawing import draw_growth

@@ -15,15 +15,15 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from svd_core.autoencoder import Autoencoder
-from svd_core.clip_vision import ClipVision
-from svd_core.convert.diffusers_json import clip_json, unet_json, vae_json
-from svd_core.decode_plan import plan_decode
-from svd_core.free_memory import free_memory, room_to_spill
-from svd_core.layers import Layers
-from svd_core.unet import VideoUNet
+from svd_core.checkpoints.convert.diffusers_json import clip_json, unet_json, vae_json
+from svd_core.memory.decode_plan import plan_decode
+from svd_core.memory.device import free_memory, room_to_spill
+from svd_core.models.autoencoder import Autoencoder
+from svd_core.models.image_encoder import ClipVision
+from svd_core.models.layers import Layers
+from svd_core.models.unet.unet import VideoUNet
+from tests.support.native_vae import vae_arguments
 from tools.comfyui import find_comfyui
-from tools.native_vae import vae_arguments
 
 from .cases import Case, UNetInputs
 from .weights import Weights, diffusers_unet_names, diffusers_vae_names, load_case, under

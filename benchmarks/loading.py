@@ -21,7 +21,7 @@ from torch import nn
 
 from svd_core import SVDPipeline
 from svd_core.config import ModelConfig
-from tools.random_checkpoint import DTYPES, write_checkpoint
+from tests.support.random_checkpoint import DTYPES, write_checkpoint
 
 from .implementations import DIFFUSERS, OURS
 from .machine import machine

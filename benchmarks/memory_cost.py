@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from svd_core.activations import UNetCall
-from svd_core.autoencoder import Autoencoder, DecodePlan
 from svd_core.config import ModelConfig
-from svd_core.layers import Layers
-from svd_core.sampling_plan import plan_sampling
-from svd_core.unet import VideoUNet
+from svd_core.memory.activations import UNetCall
+from svd_core.memory.sampling_plan import plan_sampling
+from svd_core.models.autoencoder import Autoencoder, DecodePlan
+from svd_core.models.layers import Layers
+from svd_core.models.unet.unet import VideoUNet
 
 from .machine import machine
 from .timing import Spread, interleaved

@@ -24,8 +24,8 @@ import torch
 from PIL import ImageOps
 from torch import Tensor
 
-from svd_core.preview import contact_sheet, latent_colours, tiny_decoded
-from svd_core.tiny_decoder import TinyVideoDecoder
+from svd_core.images.preview import contact_sheet, latent_colours, tiny_decoded
+from svd_core.models.tiny_decoder import TinyVideoDecoder
 
 from .machine import machine
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from svd_core import SVDPipeline
-from tools.random_checkpoint import write_checkpoint
+from tests.support.random_checkpoint import write_checkpoint
 
 from .cases import CASES, Case, UNetInputs, unet_inputs
 from .drawing import draw_kinds, draw_times

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from svd_core import SVDPipeline
-from svd_core.releases import DEMO_CHECKPOINT
+from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 from training.evaluate import Animator
 from training.measure import still_pixels
 from training.scenes import SLOWEST_FPS, Scene, evaluation_seeds, scene_of

@@ -26,14 +26,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from svd_core import SVDPipeline, diffusion, schedules
+from svd_core import SVDPipeline
+from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 from svd_core.config import UNetConfig
-from svd_core.layers import Layers
-from svd_core.releases import DEMO_CHECKPOINT
-from svd_core.speed import MODES, SPEEDS, SpeedMode
-from svd_core.step_cache import StepCache, relative_change
-from svd_core.unet import VideoUNet
-from tools.random_checkpoint import random_weight
+from svd_core.diffusion import edm, schedules
+from svd_core.diffusion.speed import MODES, SPEEDS, SpeedMode
+from svd_core.diffusion.step_cache import StepCache, relative_change
+from svd_core.models.layers import Layers
+from svd_core.models.unet.unet import VideoUNet
+from tests.support.random_checkpoint import random_weight
 from training.evaluate import BUCKET, BUCKETS, Animator
 from training.measure import direction_error, psnr, rank_correlation, track
 from training.scenes import Scene, evaluation_seeds, scene_of
@@ -170,14 +171,14 @@ def one_call(device: torch.device) -> Iterator[dict[str, float]]:
     levels = schedules.sigmas("karras", 25)
 
     def call(sigma: Tensor, noisy: Tensor, cache: StepCache) -> Tensor:
-        c_noise = diffusion.scalings(sigma).c_noise.to(device).expand(frames)
+        c_noise = edm.scalings(sigma).c_noise.to(device).expand(frames)
         return unet(torch.cat([noisy, latent], dim=1), c_noise, *rest, features=cache.features("cond"))
 
     with torch.inference_mode():
         for index in range(2, 24, 4):
             sigma, following = levels[index], levels[index + 1]
             cache = StepCache(replace(MODES["fastest"], change=float("inf")))
-            before, after = (diffusion.scalings(level).c_in * (clip + level * noise) for level in (sigma, following))
+            before, after = (edm.scalings(level).c_in * (clip + level * noise) for level in (sigma, following))
             call(sigma, before, cache)
             recalled, exact = call(following, after, cache), call(following, after, StepCache(MODES["exact"]))
             figures = {"sigma": float(sigma), "next": float(following), "change": relative_change(after, before)}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from tools.allocations import AllocationCounter
+from tests.support.allocations import AllocationCounter
 
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from svd_core.checkpoint import load_weights, open_checkpoint
-from svd_core.checkpoint.keymap import NameMap, unet_map_of, vae_map
+from svd_core.checkpoints import load_weights, open_checkpoint
+from svd_core.checkpoints.names import NameMap, unet_map_of, vae_map
+from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 from svd_core.config import ModelConfig
-from svd_core.releases import DEMO_CHECKPOINT
-from tools.random_checkpoint import random_weight
+from tests.support.random_checkpoint import random_weight
 
 from .cases import Case
 

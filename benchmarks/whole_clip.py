@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from svd_core import SVDPipeline, diffusion, guidance, image, noise, schedules
-from svd_core.conditioning import augment
-from svd_core.convert.diffusers_json import SCHEDULER, preprocessor_json
-from svd_core.samplers import sample_euler
+from svd_core import SVDPipeline
+from svd_core.checkpoints.convert.diffusers_json import SCHEDULER, preprocessor_json
+from svd_core.diffusion import edm, guidance, noise, schedules
+from svd_core.diffusion.conditioning import augment
+from svd_core.diffusion.samplers import sample_euler
+from svd_core.images import pictures
 from tools.comfyui import REPOSITORY
 
 from .cases import MICRO, Case, UNetInputs, micro_rows
@@ -100,21 +102,21 @@ class WholeClip:
         scale = guidance.guidance_scale("linear", *SCALES, self.case.num_frames)
 
         def run() -> Tensor:
-            pixels = image.to_image_tensor(self.picture)
-            embeds = clip(image.clip_pixels(pixels, side, "squash").to(self.device, self.dtype))[:, None]
+            pixels = pictures.to_image_tensor(self.picture)
+            embeds = clip(pictures.clip_pixels(pixels, side, "squash").to(self.device, self.dtype))[:, None]
             noisy = augment(2 * pixels - 1, MICRO.noise_aug_strength, self.augmentation)
             latent = encode(noisy.to(self.device, self.dtype))[:, None].expand(-1, self.case.num_frames, -1, -1, -1)
             context = torch.cat([torch.zeros_like(embeds), embeds])
-            pictures = torch.cat([torch.zeros_like(latent), latent])
+            concat = torch.cat([torch.zeros_like(latent), latent])
 
             def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-                c = diffusion.scalings(sigma)
-                inputs = torch.cat([(c.c_in * x).to(latent.dtype).expand_as(pictures), pictures], dim=2)
+                c = edm.scalings(sigma)
+                inputs = torch.cat([(c.c_in * x).to(latent.dtype).expand_as(concat), concat], dim=2)
                 c_noise = c.c_noise.to(x.device).expand(2)
                 v = unet(UNetInputs(inputs, c_noise, context, numbers.to(x.device), y.to(x.device)))
-                return diffusion.denoised(guidance.guide(*v.chunk(2), scale), x, sigma)
+                return edm.denoised(guidance.guide(*v.chunk(2), scale), x, sigma)
 
-            start = diffusion.scale_initial_noise(self.noise.to(self.device), sigmas[0])
+            start = edm.scale_initial_noise(self.noise.to(self.device), sigmas[0])
             frames = decode((sample_euler(denoise, start, sigmas) / scale_factor).to(self.dtype))
             return (frames.float() / 2 + 0.5).clamp(0, 1).movedim(1, -1).cpu()
 

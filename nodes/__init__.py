@@ -12,7 +12,7 @@ from .colour_match import SVDColourMatch
 from .contact_sheet import SVDContactSheet
 from .fit_size import SVDFitSize
 from .hold_frames import SVDHoldFrames
-from .host import ComfyExtension, io, offer_picture
+from .host.folders import ComfyExtension, io, offer_picture
 from .latent_correction import SVDLatentCorrection
 from .loader import SVDLoader
 from .lora import SVDLoRA

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..svd_core import image as pictures
-from .host import ALIASES, CATEGORY, io
-from .host_clip_vision import encode_pixels
+from ..svd_core.images import pictures as pictures
+from .host.folders import ALIASES, CATEGORY, io
+from .host.image_encoder import encode_pixels
 
 
 class SVDCLIPImageEncode(io.ComfyNode):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..svd_core.correction import match_colours
 from ..svd_core.errors import SVDError
-from .host import ALIASES, CATEGORY, io
+from ..svd_core.images.colours import match_colours
+from .host.folders import ALIASES, CATEGORY, io
 
 
 class SVDColourMatch(io.ComfyNode):

@@ -8,9 +8,9 @@ from einops import rearrange
 from torch import Tensor
 
 from ..svd_core.errors import SVDError
-from ..svd_core.sheet import SHEET_LAYOUTS, clip_sheet
-from .clips import SEEDS, clip_length
-from .host import ALIASES, CATEGORY, io
+from ..svd_core.images.contact_sheet import SHEET_LAYOUTS, clip_sheet
+from .host.folders import ALIASES, CATEGORY, io
+from .host.latents import SEEDS, clip_length
 
 
 class SVDContactSheet(io.ComfyNode):

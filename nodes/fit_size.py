@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..svd_core.image import size_like, to_image_tensor
-from ..svd_core.releases import UNKNOWN
-from .host import ALIASES, CATEGORY, io, show_text
+from ..svd_core.checkpoints.releases import UNKNOWN
+from ..svd_core.images.pictures import size_like, to_image_tensor
+from .host.folders import ALIASES, CATEGORY, io, show_text
 from .loader import PIXEL_MULTIPLE, RELEASE
 from .vae_conditioning import RELEASED_PIXEL_MULTIPLE
 

@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from ..svd_core.checks import check_latents
-from ..svd_core.held_frames import fit_masks, hold_frames, latent_masks, parse_frame_ids
-from ..svd_core.image import FIT_MODES
-from .clips import lone_clip
-from .host import ALIASES, CATEGORY, io
-from .host_frames import encode_like, video_size
+from ..svd_core.diffusion.held_frames import fit_masks, hold_frames, latent_masks, parse_frame_ids
+from ..svd_core.images.pictures import FIT_MODES
+from .host.folders import ALIASES, CATEGORY, io
+from .host.frames import encode_like, video_size
+from .host.latents import lone_clip
 from .vae_conditioning import check_vae
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from ..svd_core.checks import check_latents
-from ..svd_core.correction import correct_latents
-from .clips import clip_length
-from .host import ALIASES, CATEGORY, io
+from ..svd_core.images.colours import correct_latents
+from .host.folders import ALIASES, CATEGORY, io
+from .host.latents import clip_length
 
 
 class SVDLatentCorrection(io.ComfyNode):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from ..svd_core.checkpoint import extend, open_checkpoint
-from ..svd_core.storage import FP8
-from .host import ALIASES, CATEGORY, checkpoint_names, checkpoint_path, io
-from .host_clip_vision import SVDClipVision
-from .host_model import make_model
-from .host_vae import SVDVAE
-from .host_weights import open_host_file
+from ..svd_core.checkpoints import extend, open_checkpoint
+from ..svd_core.models.kernels.fp8 import FP8
+from .host.folders import ALIASES, CATEGORY, checkpoint_names, checkpoint_path, io
+from .host.image_encoder import SVDClipVision
+from .host.model import make_model
+from .host.vae import SVDVAE
+from .host.weights import open_host_file
 
 WEIGHT_DTYPES = {
     "auto": None,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..svd_core.checkpoints.lora import read_lora
 from ..svd_core.errors import SVDError
-from ..svd_core.lora import read_lora
-from .host import ALIASES, CATEGORY, io, lora_names, lora_path
-from .host_lora import unet_shapes_of, with_lora
-from .host_model import is_video_model
+from .host.folders import ALIASES, CATEGORY, io, lora_names, lora_path
+from .host.lora import unet_shapes_of, with_lora
+from .host.model import is_video_model
 
 
 class SVDLoRA(io.ComfyNode):

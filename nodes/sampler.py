@@ -7,18 +7,18 @@ from typing import Any
 
 from torch import Tensor
 
-from ..svd_core import schedules
+from ..svd_core.checkpoints.releases import advise
 from ..svd_core.checks import check_latents, check_num_frames, check_positions
+from ..svd_core.diffusion import schedules
+from ..svd_core.diffusion.guidance import GUIDANCE_KINDS, guidance_scale
+from ..svd_core.diffusion.samplers import SAMPLERS
+from ..svd_core.diffusion.speed import SPEEDS, speed_mode
 from ..svd_core.errors import SVDError
-from ..svd_core.guidance import GUIDANCE_KINDS, guidance_scale
-from ..svd_core.releases import advise
-from ..svd_core.samplers import SAMPLERS
-from ..svd_core.sampling_plan import MEMORY_CHOICES
-from ..svd_core.speed import SPEEDS, speed_mode
-from .clips import clip_length, clips_apart, count_pictures, joined
-from .host import ALIASES, CATEGORY, io
-from .host_model import is_video_model, num_positions
-from .host_sampling import Sampling, sample_clips
+from ..svd_core.memory.sampling_plan import MEMORY_CHOICES
+from .host.folders import ALIASES, CATEGORY, io
+from .host.latents import clip_length, clips_apart, count_pictures, joined
+from .host.model import is_video_model, num_positions
+from .host.sampling import Sampling, sample_clips
 from .loader import RELEASE
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from ..svd_core.checks import check_latents
-from .clips import clip_length
-from .host import ALIASES, CATEGORY, io
-from .host_vae import SVDVAE
+from .host.folders import ALIASES, CATEGORY, io
+from .host.latents import clip_length
+from .host.vae import SVDVAE
 from .vae_conditioning import check_vae
 
 logger = logging.getLogger(__name__)

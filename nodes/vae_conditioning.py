@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..svd_core import conditioning, noise
-from ..svd_core import image as pictures
-from ..svd_core.conditioning import MicroConditioning
+from ..svd_core.diffusion import conditioning, noise
+from ..svd_core.diffusion.conditioning import MicroConditioning
+from ..svd_core.diffusion.noise import seed_of_clip
 from ..svd_core.errors import SVDError
-from ..svd_core.noise import seed_of_clip
-from .clips import NUM_FRAMES
-from .host import ALIASES, CATEGORY, io
+from ..svd_core.images import pictures as pictures
+from .host.folders import ALIASES, CATEGORY, io
+from .host.latents import NUM_FRAMES
 
 RELEASED_PIXEL_MULTIPLE = 64
 

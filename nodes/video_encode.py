@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from ..svd_core.checks import check_latents
-from ..svd_core.image import FIT_MODES
-from ..svd_core.video_to_video import check_length
-from .clips import lone_clip
-from .host import ALIASES, CATEGORY, io
-from .host_frames import encode_like
+from ..svd_core.images.pictures import FIT_MODES
+from ..svd_core.pipeline.video_to_video import check_length
+from .host.folders import ALIASES, CATEGORY, io
+from .host.frames import encode_like
+from .host.latents import lone_clip
 from .vae_conditioning import check_vae
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import SVDError
-    from .pipeline import SVDPipeline
+    from .pipeline.pipeline import SVDPipeline
     from .video import load_metadata, load_video, save_video
 
 __version__ = "0.1.0"

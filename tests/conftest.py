@@ -22,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def sums_over_taps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Convolutions without work space, which plans leave out: it is a library's on a GPU, and ours on a CPU."""
-    from svd_core import winograd
+    from svd_core.models.kernels import winograd
 
     monkeypatch.setattr(winograd, "pays", lambda *_: False)
 

@@ -2,7 +2,7 @@
 
     python -m tools.examples
 
-Starts a ComfyUI to ask it for its nodes. Thumbnails are drawn by `tools/draw_thumbnails.py`.
+Starts a ComfyUI to ask it for its nodes. Thumbnails are drawn by `docs/pictures/draw_thumbnails.py`.
 """
 
 from __future__ import annotations

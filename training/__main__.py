@@ -18,8 +18,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from svd_core import SVDError, SVDPipeline
-from svd_core.autoencoder import Autoencoder
-from svd_core.releases import DEMO_CHECKPOINT
+from svd_core.checkpoints.releases import DEMO_CHECKPOINT
+from svd_core.models.autoencoder import Autoencoder
 
 from .autoencoder import new_autoencoder, train_autoencoder, train_temporal_decoder
 from .colours import fit_colours

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from svd_core.autoencoder import Autoencoder
-from svd_core.autoencoder.decoder import Decoder
+from svd_core.models.autoencoder import Autoencoder
+from svd_core.models.autoencoder.decoder import Decoder
 
 from .data import generator_of, random_clip, random_pictures
 from .loop import Training, device_of, mixed_precision

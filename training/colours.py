@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from svd_core.autoencoder import Autoencoder
+from svd_core.models.autoencoder import Autoencoder
 
 from .data import generator_of, random_pictures
 

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from svd_core.autoencoder import Autoencoder
-from svd_core.checkpoint.inventory import CLIP_PREFIX, FIRST_STAGE_PREFIX, UNET_PREFIX
-from svd_core.checkpoint.keymap import clip_map
-from svd_core.clip_vision import ClipVision
-from svd_core.unet import VideoUNet
-from tools.random_checkpoint import hidden_settings
+from svd_core.checkpoints.inventory import CLIP_PREFIX, FIRST_STAGE_PREFIX, UNET_PREFIX
+from svd_core.checkpoints.names import clip_map
+from svd_core.models.autoencoder import Autoencoder
+from svd_core.models.image_encoder import ClipVision
+from svd_core.models.unet.unet import VideoUNet
+from tests.support.random_checkpoint import hidden_settings
 
 from .settings import DEMO
 

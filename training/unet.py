@@ -8,10 +8,10 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from svd_core import diffusion
-from svd_core.autoencoder import Autoencoder
-from svd_core.clip_vision import ClipVision
-from svd_core.unet import VideoUNet
+from svd_core.diffusion import edm
+from svd_core.models.autoencoder import Autoencoder
+from svd_core.models.image_encoder import ClipVision
+from svd_core.models.unet.unet import VideoUNet
 
 from .data import ClipBuffer, Encoded
 from .loop import Training, mixed_precision
@@ -43,7 +43,7 @@ def new_denoiser(seed: int, device: torch.device | None = None) -> Denoiser:
 
 def v_target(x0: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
     """What the network must answer for its x0 to be right: (x0 - c_skip x) / c_out."""
-    c = diffusion.scalings(sigma)
+    c = edm.scalings(sigma)
     return (x0 - c.c_skip * x) / c.c_out
 
 
@@ -53,7 +53,7 @@ def edm_loss(networks: Denoiser, clips: Encoded, noise: NoiseSettings, generator
     size, device = len(x0), x0.device
     sigma = random_sigmas(size, noise, generator).to(device)[:, None, None, None, None]
     x = x0 + sigma * torch.randn(x0.shape, generator=generator).to(device)
-    c = diffusion.scalings(sigma)
+    c = edm.scalings(sigma)
 
     shown = (torch.rand(size, generator=generator) >= noise.dropout).float().to(device)
     cond = clips.cond_latent * shown[:, None, None, None]

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import Checkpoint, extend, open_checkpoint
+from ..checkpoints import Checkpoint, extend, open_checkpoint
 from ..errors import SVDError, needing
-from ..given_frames import GivenFrames
-from ..pipeline import SVDPipeline
-from ..sampling_plan import check_memory_choice
+from ..memory.sampling_plan import check_memory_choice
+from ..pipeline.given_frames import GivenFrames
+from ..pipeline.pipeline import SVDPipeline
 from ..video import Metadata, load_metadata, save_video
 from .clips import Clip, check_places, wanted_clips
 from .given import GivenFiles, read_picture

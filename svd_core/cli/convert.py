@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..convert import convert_checkpoint
+    from ..checkpoints.convert import convert_checkpoint
 
     dtype = torch_dtype(options.dtype)
     shown = sys.stderr.isatty()

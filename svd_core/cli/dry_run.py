@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from .. import flops
-from ..activations import UNetCall, clip_bytes
-from ..autoencoder.footprint import encode_bytes
-from ..checkpoint import Checkpoint
-from ..decode_plan import describe_decode, plan_decode
-from ..free_memory import free_memory, room_to_spill
-from ..guidance import guidance_scale, needs_uncond
-from ..pipeline import best_device
-from ..sampling_plan import plan_sampling
-from ..speed import speed_mode
-from ..step_cache import StepCache
+from ..checkpoints import Checkpoint
+from ..diffusion.guidance import guidance_scale, needs_uncond
+from ..diffusion.speed import speed_mode
+from ..diffusion.step_cache import StepCache
+from ..memory import flops
+from ..memory.activations import UNetCall, clip_bytes
+from ..memory.decode.footprint import encode_bytes
+from ..memory.decode_plan import describe_decode, plan_decode
+from ..memory.device import free_memory, room_to_spill
+from ..memory.sampling_plan import plan_sampling
+from ..pipeline.pipeline import best_device
 from .batch import Batch
 from .options import dtype_name, torch_dtype
 from .settings import default_dtype

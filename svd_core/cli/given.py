@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import image
-from ..digest import file_sha256, files_sha256
+from ..diffusion.held_frames import resolve_frame_ids
 from ..errors import SVDError, needing
-from ..given_frames import GivenFrames
-from ..held_frames import resolve_frame_ids
+from ..images import pictures
+from ..pipeline.given_frames import GivenFrames
 from ..video import Metadata, load_video
 from ..video.png_frames import find_frames, is_pattern
+from .digest import file_sha256, files_sha256
 from .options import HoldOption
 from .settings import Settings
 
@@ -99,7 +99,7 @@ def read_picture(path: Path) -> Any:
 
 def _read_mask(path: Path) -> Tensor:
     """h w, 1 where the picture is white."""
-    return image.to_image_tensor(read_picture(path)).mean(dim=1)[0]
+    return pictures.to_image_tensor(read_picture(path)).mean(dim=1)[0]
 
 
 def _by_frame(options: Sequence[HoldOption], num_frames: int) -> dict[int, Path]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from .options import dtype_name
 
 if TYPE_CHECKING:
-    from ..checkpoint import Checkpoint, Header
-    from ..releases import Release
+    from ..checkpoints import Checkpoint, Header
+    from ..checkpoints.releases import Release
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..checkpoint import open_checkpoint, read_header
-    from ..checkpoint.extension import is_extension
-    from ..digest import checkpoint_sha256, file_sha256
+    from ..checkpoints import open_checkpoint, read_header
+    from ..checkpoints.extension import is_extension
+    from .digest import checkpoint_sha256, file_sha256
 
     header = None if options.file.is_dir() else read_header(options.file)
     if header and _is_lora(header):
@@ -47,7 +47,7 @@ _Lines = list[tuple[str, str]]
 
 
 def _checkpoint_lines(checkpoint: Checkpoint) -> _Lines:
-    from ..checkpoint.infer import PARTS, TITLES
+    from ..checkpoints.infer import PARTS, TITLES
 
     release = checkpoint.release
     made_for = f"{checkpoint.num_frames} frames" if checkpoint.num_frames else "not stated"
@@ -79,7 +79,7 @@ def _part(checkpoint: Checkpoint, part: str) -> str:
 
 
 def _is_lora(header: Header) -> bool:
-    from ..lora.names import split_name
+    from ..checkpoints.lora.names import split_name
 
     roles = [split[1] for split in map(split_name, header.tensors) if split]
     return "down" in roles and "up" in roles
@@ -87,9 +87,9 @@ def _is_lora(header: Header) -> bool:
 
 def _lora_lines(header: Header) -> _Lines:
     """Raises SVDError for a LoRA of another model: what matches is judged by the released UNet."""
-    from ..checkpoint import unet_shapes
+    from ..checkpoints import unet_shapes
+    from ..checkpoints.lora import read_lora
     from ..config import UNetConfig
-    from ..lora import read_lora
 
     lora = read_lora(header.path, unet_shapes(UNetConfig()))
     layers = lora.layers.values()
@@ -106,9 +106,9 @@ def _lora_lines(header: Header) -> _Lines:
 
 def _extension_lines(header: Header) -> _Lines:
     """Raises SVDError for a file that does not extend the released UNet exactly."""
-    from ..checkpoint.extension import extended_config
+    from ..checkpoints.extension import extended_config
+    from ..checkpoints.releases import EXVIDEO
     from ..config import UNetConfig
-    from ..releases import EXVIDEO
 
     config = extended_config(UNetConfig(), header, "svd_xt")
     tensors = header.tensors.values()

@@ -50,7 +50,7 @@ def _joined(words: Sequence[str]) -> list[str]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    from ..free_memory import is_out_of_memory
+    from ..memory.device import is_out_of_memory
 
     return isinstance(error, MemoryError) or is_out_of_memory(error)
 

@@ -191,7 +191,7 @@ def check_device(name: str | None) -> None:
 
 def bundled_checkpoint() -> Path:
     """The demo model. Raises SVDError where it was not installed."""
-    from ..releases import DEMO_CHECKPOINT
+    from ..checkpoints.releases import DEMO_CHECKPOINT
 
     if not DEMO_CHECKPOINT.is_file():
         raise SVDError(f"The bundled demo model is missing at {DEMO_CHECKPOINT}; install again or give --checkpoint.")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..checkpoint import Checkpoint
-from ..digest import checkpoint_sha256, file_sha256
+from ..checkpoints import Checkpoint
 from ..video import Metadata
 from ..video.write import checked_quality
+from .digest import checkpoint_sha256, file_sha256
 from .given import GivenFiles
 from .options import LoRAOption, dtype_name
 from .settings import Settings, default_dtype

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import conditioning, correction, guidance, image, schedules
-from ..checkpoint import Checkpoint
+from ..checkpoints import Checkpoint
+from ..checkpoints.releases import UNKNOWN
 from ..checks import check_num_frames, check_positions
-from ..pipeline import best_device
-from ..releases import UNKNOWN
-from ..samplers import choose_sampler
-from ..speed import speed_mode
+from ..diffusion import conditioning, guidance, schedules
+from ..diffusion.samplers import choose_sampler
+from ..diffusion.speed import speed_mode
+from ..images import colours, pictures
+from ..pipeline.pipeline import best_device
 from ..video.write import checked_rate
 
 
@@ -47,7 +48,7 @@ class Settings:
     def from_options(cls, options: argparse.Namespace, checkpoint: Checkpoint) -> Settings:
         """What the options leave open is what the checkpoint was made for."""
         made_for = checkpoint.release or UNKNOWN
-        width, height = image.fit_size(
+        width, height = pictures.fit_size(
             options.width or made_for.width, options.height or made_for.height, checkpoint.config.pixel_multiple
         )
         num_frames = options.num_frames or checkpoint.num_frames or made_for.num_frames
@@ -63,11 +64,11 @@ class Settings:
         check_num_frames(self.num_frames)
         conditioning.MicroConditioning(self.fps, self.motion_bucket_id, self.noise_aug_strength)
         guidance.guidance_scale(self.guidance_kind, self.min_cfg_scale, self.max_cfg_scale, self.num_frames)
-        correction.check_settings(self.contrast_enhance_scale, self.colour_match)
+        colours.check_settings(self.contrast_enhance_scale, self.colour_match)
         self.sigmas()
         choose_sampler(self.sampler)
         speed_mode(self.speed)
-        image.check_mode(self.fit, image.FIT_MODES)
+        pictures.check_mode(self.fit, pictures.FIT_MODES)
         checked_rate(self.fps)
 
     def sigmas(self) -> Tensor:

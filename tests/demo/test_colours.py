@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from svd_core import SVDPipeline
-from svd_core.preview import latent_colours
-from svd_core.releases import DEMO, DEMO_CHECKPOINT
+from svd_core.checkpoints.releases import DEMO, DEMO_CHECKPOINT
+from svd_core.images.preview import latent_colours
 from training.colours import latents_and_colours
 
 OF_STABLE_DIFFUSION = (  # as ComfyUI has them

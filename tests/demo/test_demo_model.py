@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors import safe_open
 
 from svd_core import SVDPipeline
-from svd_core.checkpoint import open_checkpoint
-from svd_core.checkpoint.inventory import CLIP_PREFIX, FIRST_STAGE_PREFIX, UNET_PREFIX
-from svd_core.releases import DEMO, DEMO_CHECKPOINT
+from svd_core.checkpoints import open_checkpoint
+from svd_core.checkpoints.inventory import CLIP_PREFIX, FIRST_STAGE_PREFIX, UNET_PREFIX
+from svd_core.checkpoints.releases import DEMO, DEMO_CHECKPOINT
 from tools.workflow import PICTURE
 from training.evaluate import BUCKETS, Animator, Figures, bars, evaluate, picture_of, without_motion
 from training.measure import direction_error, psnr, rank_correlation, track

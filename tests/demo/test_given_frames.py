@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.colour_drift import measure
 from svd_core import SVDPipeline
-from svd_core.releases import DEMO_CHECKPOINT
+from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 from training.evaluate import BUCKET, FPS, Animator
 from training.measure import psnr, track
 from training.scenes import Scene, evaluation_seeds, render, scene_of

@@ -14,7 +14,7 @@ import pytest
 from graphs import Source
 from PIL import Image, ImageOps
 
-from svd_core.checkpoint import open_checkpoint
+from svd_core.checkpoints import open_checkpoint
 from tools.client import JSON, Client
 from tools.comfyui import REPOSITORY, find_comfyui
 from tools.host import PACK_NAME, Host

@@ -9,12 +9,12 @@ from conftest import SMALL
 from graphs import succeeded
 from PIL import Image
 
-from svd_core.checkpoint import open_checkpoint
-from svd_core.unet import VideoUNet
+from svd_core.checkpoints import open_checkpoint
+from svd_core.models.unet.unet import VideoUNet
+from tests.support.random_lora import random_factors, write_lora
 from tools.client import JSON, Client, HostError, Prompt
 from tools.examples import DEMO, pages
 from tools.host import Host
-from tools.random_lora import random_factors, write_lora
 from tools.workflow import FOLDER, WORKFLOWS, load_api, load_ui, to_api, update_ui, with_inputs
 
 PAGES = pages()

@@ -12,10 +12,10 @@ from graphs import Graph, Node, relative_error, run_and_load
 from PIL import Image
 from test_wrong_input import assert_one_sentence, failure
 
-from svd_core.checkpoint import open_checkpoint
+from svd_core.checkpoints import open_checkpoint
+from tests.support.random_checkpoint import write_extension
 from tools.client import Client
 from tools.host import Host
-from tools.random_checkpoint import write_extension
 
 TOLERANCE = 1e-3  # of the two samplers, as in the swaps
 FRAMES, SIDE = 4, 64

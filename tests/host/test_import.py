@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from svd_core import SVDError, save_video
-from svd_core.image import clip_pixels
+from svd_core.images.pictures import clip_pixels
 from tools.client import JSON
 from tools.comfyui import REPOSITORY
 

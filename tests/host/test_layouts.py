@@ -12,9 +12,9 @@ from graphs import Clip, Source, build, relative_error, run_and_load
 from safetensors.torch import load_file, save_file
 from test_wrong_input import assert_one_sentence, failure
 
+from tests.support.random_checkpoint import small_config, write_checkpoint
 from tools.client import Client, HostError, Prompt
 from tools.host import Host
-from tools.random_checkpoint import small_config, write_checkpoint
 from tools.workflow import node_of, with_inputs
 
 CLIP = Clip(steps=2)

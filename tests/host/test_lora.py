@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from test_wrong_input import assert_one_sentence, failure
 
 from svd_core import SVDPipeline
-from svd_core.checkpoint import open_checkpoint, read_header, unet_shapes
+from svd_core.checkpoints import open_checkpoint, read_header, unet_shapes
+from tests.support.random_checkpoint import small_config, tiny_config
+from tests.support.random_lora import random_factors, write_lora
 from tools.client import Client, HostError, Prompt
 from tools.host import Host
-from tools.random_checkpoint import small_config, tiny_config
-from tools.random_lora import random_factors, write_lora
 
 CLIP = Clip(steps=2)
 PREFIX = "model.diffusion_model."

@@ -14,7 +14,7 @@ from graphs import succeeded
 from PIL import Image
 from safetensors.torch import save_file
 
-from svd_core.tiny_decoder import PREFIX, TinyVideoDecoder
+from svd_core.models.tiny_decoder import PREFIX, TinyVideoDecoder
 from tools.client import Client, Prompt
 from tools.host import Host
 from tools.workflow import DEMO_PICTURE, load_api, with_inputs

@@ -15,12 +15,12 @@ from conftest import Record, source_of
 from graphs import Clip, Graph, Source, described, relative_error, run_and_load
 from host_nodes import LORA, OTHER, ROWS, Kind, Row, host_graph, node
 
-from svd_core.checkpoint import unet_shapes
+from svd_core.checkpoints import unet_shapes
 from svd_core.config import ModelConfig
+from tests.support.random_checkpoint import small_config, tiny_config, write_checkpoint
+from tests.support.random_lora import random_factors, write_lora
 from tools.client import Client
 from tools.host import Host
-from tools.random_checkpoint import small_config, tiny_config, write_checkpoint
-from tools.random_lora import random_factors, write_lora
 
 CLIP = Clip()
 TOLERANCE = 2e-4  # of the latents; rounding grows from step to step, more under some nodes than others

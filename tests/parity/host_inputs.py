@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from svd_core.convert.diffusers_json import clip_json
-from svd_core.schedules import karras_sigmas
+from svd_core.checkpoints.convert.diffusers_json import clip_json
+from svd_core.diffusion.schedules import karras_sigmas
+from tests.support.native_vae import vae_arguments
 from tools.comfyui import find_comfyui
-from tools.native_vae import vae_arguments
 
 from . import host_process
 from .models import CLIP, UNET, VAE, Models

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from svd_core.autoencoder import Autoencoder
-from svd_core.checkpoint import load_weights, open_checkpoint
-from svd_core.clip_vision import ClipVision
+from svd_core.checkpoints import load_weights, open_checkpoint
 from svd_core.config import AutoencoderConfig, ClipVisionConfig, ModelConfig, UNetConfig
-from svd_core.layers import Layers
-from svd_core.unet import VideoUNet
-from tools.random_checkpoint import tiny_config, write_checkpoint
+from svd_core.models.autoencoder import Autoencoder
+from svd_core.models.image_encoder import ClipVision
+from svd_core.models.layers import Layers
+from svd_core.models.unet.unet import VideoUNet
+from tests.support.random_checkpoint import tiny_config, write_checkpoint
 
 # The released topology and ratios of widths at a tenth of the width. Reference implementations fix 32 norm groups.
 UNET = UNetConfig(model_channels=32, context_dim=48, head_dim=16)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from svd_core.autoencoder import Autoencoder
+from svd_core.models.autoencoder import Autoencoder
 
 from .figures import Figures, relative_error
 from .models import Models, load_ours

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers.models.embeddings import Timesteps
 
-from svd_core.conditioning import MicroConditioning, vector
+from svd_core.diffusion.conditioning import MicroConditioning, vector
 
 
 @pytest.mark.parametrize("fps, motion, strength", [(7, 127, 0.02), (1, 0, 0.0), (25, 255, 1.0), (30, 1023, 0.3)])

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from svd_core.checkpoint import open_checkpoint
-from svd_core.convert import convert_checkpoint
+from svd_core.checkpoints import open_checkpoint
+from svd_core.checkpoints.convert import convert_checkpoint
 
 from .models import Models
 

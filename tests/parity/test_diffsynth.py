@@ -12,17 +12,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from svd_core import SVDPipeline, diffsynth
-from svd_core.checkpoint import unet_shapes
-from svd_core.checkpoint.extension import extension_names
-from svd_core.conditioning import MicroConditioning, vector
-from svd_core.correction import correct_latents
-from svd_core.diffusion import denoised, scalings
-from svd_core.guidance import guidance_scale, guide
-from svd_core.noise import seeded_noise
-from svd_core.samplers import sample_euler
-from svd_core.schedules import sigmas
-from tools.random_checkpoint import write_extension
+from svd_core import SVDPipeline
+from svd_core.checkpoints import unet_shapes
+from svd_core.checkpoints.extension import extension_names
+from svd_core.diffusion.conditioning import MicroConditioning, vector
+from svd_core.diffusion.edm import denoised, scalings
+from svd_core.diffusion.guidance import guidance_scale, guide
+from svd_core.diffusion.noise import seeded_noise
+from svd_core.diffusion.samplers import sample_euler
+from svd_core.diffusion.schedules import sigmas
+from svd_core.images.colours import correct_latents
+from svd_core.pipeline import diffsynth
+from tests.support.random_checkpoint import write_extension
 
 from . import diffsynth_peer as peer
 from .figures import Figures, relative_error

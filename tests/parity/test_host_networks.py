@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import Tensor
 
-from svd_core.unet import VideoUNet
+from svd_core.models.unet.unet import VideoUNet
 
 from .figures import Figures
 from .host_inputs import DECODED_FRAMES, host_inputs

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from svd_core import diffusion, schedules
-from svd_core.samplers import SAMPLERS
+from svd_core.diffusion import edm, schedules
+from svd_core.diffusion.samplers import SAMPLERS
 
 from .figures import Figures
 from .host_inputs import STEPS, host_inputs
@@ -49,13 +49,13 @@ def test_schedule(host: dict[str, Tensor], figures: Figures, schedule: str, step
 
 def test_preconditioning(host: dict[str, Tensor], inputs: dict[str, Tensor], figures: Figures) -> None:
     x, v, sigma = inputs["scaling_x"], inputs["scaling_v"], inputs["scaling_sigmas"]
-    c = diffusion.scalings(sigma)
+    c = edm.scalings(sigma)
     ours = {
         "input": c.c_in[:, None, None, None] * x,
         "c_noise": c.c_noise,
-        "denoised": diffusion.denoised(v, x, sigma),
-        "start": diffusion.scale_initial_noise(x, sigma[0]),
-        "start from a latent": diffusion.scale_initial_noise(x, sigma[0], v),
+        "denoised": edm.denoised(v, x, sigma),
+        "start": edm.scale_initial_noise(x, sigma[0]),
+        "start from a latent": edm.scale_initial_noise(x, sigma[0], v),
     }
     for name, value in ours.items():
         figures.within(SIGMA_LIMIT, f"preconditioning / ComfyUI, {name}", value, host[f"scaling/{name}"])

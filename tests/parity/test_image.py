@@ -7,7 +7,7 @@ import torch
 from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing
 from transformers import CLIPImageProcessor
 
-from svd_core.image import clip_pixels
+from svd_core.images.pictures import clip_pixels
 
 
 @pytest.mark.parametrize("h, w", [(576, 1024), (1024, 576), (300, 200), (225, 500), (224, 400), (100, 150), (64, 64)])

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from svd_core.pipeline import SVDPipeline
+from svd_core.pipeline.pipeline import SVDPipeline
 
 from .figures import Figures, relative_error
 from .models import Models

@@ -8,9 +8,9 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from svd_core.diffusion import denoised, scale_initial_noise, scalings
-from svd_core.samplers import sample_euler
-from svd_core.schedules import karras_sigmas
+from svd_core.diffusion.edm import denoised, scale_initial_noise, scalings
+from svd_core.diffusion.samplers import sample_euler
+from svd_core.diffusion.schedules import karras_sigmas
 
 
 def scheduler(steps: int) -> EulerDiscreteScheduler:

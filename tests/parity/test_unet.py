@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
-from svd_core.unet import VideoUNet
+from svd_core.models.unet.unet import VideoUNet
 
 from .figures import Figures, relative_error
 from .models import Models, align_resnet_eps, load_ours

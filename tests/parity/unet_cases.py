@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from svd_core.conditioning import MicroConditioning, vector
+from svd_core.diffusion.conditioning import MicroConditioning, vector
 
 from .models import UNET
 

@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from svd_core import SVDError, diffusion
-from svd_core.checkpoint import load_weights, open_checkpoint
-from svd_core.clip_vision import ClipVision
-from svd_core.layers import Layers
+from svd_core import SVDError
+from svd_core.checkpoints import load_weights, open_checkpoint
+from svd_core.diffusion import edm
+from svd_core.models.image_encoder import ClipVision
+from svd_core.models.layers import Layers
 from training import loop
 from training.__main__ import main
 from training.autoencoder import decode_pictures, flicker_noise, new_autoencoder, normalise_latents, temporal_parameters
@@ -26,7 +27,7 @@ from training.unet import edm_loss, new_denoiser, random_sigmas, v_target
 
 def test_v_target_is_what_gives_back_x0() -> None:
     x0, x, sigma = torch.randn(5, 4), torch.randn(5, 4), torch.rand(5, 1) * 20 + 0.01
-    assert torch.allclose(diffusion.denoised(v_target(x0, x, sigma), x, sigma.flatten()), x0, atol=1e-4)
+    assert torch.allclose(edm.denoised(v_target(x0, x, sigma), x, sigma.flatten()), x0, atol=1e-4)
 
 
 def test_demo_takes_the_scenes_as_they_are() -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from svd_core.cli import main
-from tools.random_checkpoint import tiny_config, write_checkpoint
+from tests.support.random_checkpoint import tiny_config, write_checkpoint
 
 Animate = Callable[..., int]
 QUICK = ["--num-inference-steps", "1", "--num-frames", "3", "--width", "32", "--height", "16"]

@@ -24,10 +24,10 @@ from PIL import Image
 
 from svd_core import SVDPipeline, load_metadata, load_video
 from svd_core.cli import main
+from svd_core.cli.digest import file_sha256
 from svd_core.cli.options import LoRAOption, lora
-from svd_core.digest import file_sha256
+from tests.support.random_lora import random_factors, write_lora
 from tools.comfyui import REPOSITORY
-from tools.random_lora import random_factors, write_lora
 
 from .conftest import QUICK, Animate, files
 
@@ -104,7 +104,7 @@ def test_what_changes_nothing_does_not(animate: Animate, desk: Path, capsys) -> 
 
 
 def test_loras_count_and_are_recorded(animate: Animate, desk: Path, checkpoint: Path) -> None:
-    from svd_core.checkpoint import open_checkpoint, unet_shapes
+    from svd_core.checkpoints import open_checkpoint, unet_shapes
 
     shapes = unet_shapes(open_checkpoint(checkpoint).unet)
     write_lora(desk / "a:b.safetensors", random_factors(shapes), shapes, "peft")

@@ -13,21 +13,21 @@ import pytest
 import torch
 
 from svd_core import load_metadata, load_video
-from svd_core.checkpoint import inventory, unet_shapes
-from svd_core.checkpoint.extension import extension_names
+from svd_core.checkpoints import inventory, unet_shapes
+from svd_core.checkpoints.extension import extension_names
+from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 from svd_core.cli import main
+from svd_core.cli.digest import file_sha256
 from svd_core.config import ModelConfig, UNetConfig
-from svd_core.digest import file_sha256
-from svd_core.guidance import GUIDANCE_KINDS
-from svd_core.image import FIT_MODES
-from svd_core.releases import DEMO_CHECKPOINT
-from svd_core.samplers import SAMPLERS
-from svd_core.sampling_plan import MEMORY_CHOICES
-from svd_core.schedules import SCHEDULES, SHORTENINGS
+from svd_core.diffusion.guidance import GUIDANCE_KINDS
+from svd_core.diffusion.samplers import SAMPLERS
+from svd_core.diffusion.schedules import SCHEDULES, SHORTENINGS
+from svd_core.images.pictures import FIT_MODES
+from svd_core.memory.sampling_plan import MEMORY_CHOICES
+from tests.support.random_checkpoint import tiny_config, write_checkpoint
+from tests.support.random_lora import random_factors, write_lora
+from tests.support.safetensors_files import write_hollow
 from tools.comfyui import REPOSITORY
-from tools.random_checkpoint import tiny_config, write_checkpoint
-from tools.random_lora import random_factors, write_lora
-from tools.safetensors_files import write_hollow
 
 from .conftest import Animate
 

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 
 from svd_core import SVDPipeline, load_metadata, load_video, save_video
+from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 from svd_core.cli import main
 from svd_core.cli.batch import Batch
+from svd_core.cli.digest import file_sha256
 from svd_core.cli.dry_run import _Stages
 from svd_core.cli.main import _joined, _parser
 from svd_core.cli.options import HoldOption, hold_mask
-from svd_core.digest import file_sha256
-from svd_core.releases import DEMO_CHECKPOINT
-from tools.random_checkpoint import tiny_config, write_extension
+from tests.support.random_checkpoint import tiny_config, write_extension
 
 from .conftest import Animate
 from .test_commands import COMET

@@ -1,0 +1,95 @@
+"""The host's public surface, imported in one place: node API, folders, devices, progress."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import comfy.model_management as model_management
+import comfy.utils
+import folder_paths
+from comfy_api.latest import ComfyExtension, io
+
+from ...svd_core.checkpoints.releases import DEMO_CHECKPOINT
+from ...svd_core.errors import SVDError
+
+__all__ = [
+    "ComfyExtension",
+    "ProgressBar",
+    "checkpoint_names",
+    "checkpoint_path",
+    "io",
+    "lora_names",
+    "lora_path",
+    "model_management",
+    "offer_picture",
+    "show_text",
+]
+
+logger = logging.getLogger(__name__)
+
+CATEGORY = "SVD"
+ALIASES = ("svd", "img2vid", "stable video", "image to video")  # each node is found by these, beside its own
+DIFFUSERS_PREFIX = "diffusers/"
+BUNDLED = f"{DEMO_CHECKPOINT.stem} (bundled)"  # no file name, so that none in the model folders can be meant
+
+ProgressBar = comfy.utils.ProgressBar
+
+
+def checkpoint_names() -> list[str]:
+    """What SVD Loader offers: the model that ships with the pack, the host's checkpoint files, diffusers folders.
+
+    The bundled one comes first and so is what a new node shows: it is there on every machine, and it is SVD.
+    """
+    return [BUNDLED, *folder_paths.get_filename_list("checkpoints"), *sorted(_diffusers_folders())]
+
+
+def checkpoint_path(name: str) -> Path:
+    """The file or folder behind a listed name. Only listed names are found, so none can lead out of the folders."""
+    if name == BUNDLED:
+        return DEMO_CHECKPOINT
+    folders = _diffusers_folders()
+    if name in folders:
+        return folders[name]
+    if name in folder_paths.get_filename_list("checkpoints"):
+        return Path(folder_paths.get_full_path_or_raise("checkpoints", name))
+    raise SVDError(f"The checkpoint {name!r} is not in ComfyUI's model folders; choose one of the list, or refresh it.")
+
+
+def lora_names() -> list[str]:
+    return folder_paths.get_filename_list("loras")
+
+
+def lora_path(name: str) -> Path:
+    """The file behind a listed name."""
+    if name not in lora_names():
+        raise SVDError(f"The LoRA {name!r} is not in ComfyUI's loras folder; choose one of the list, or refresh it.")
+    return Path(folder_paths.get_full_path_or_raise("loras", name))
+
+
+def offer_picture(picture: Path) -> None:
+    """Put an example's picture into the input folder, where Load Image finds it; one that is there stays."""
+    target = Path(folder_paths.get_input_directory()) / picture.name
+    beside = target.with_name(target.name + ".part")
+    try:
+        if not target.exists():
+            shutil.copyfile(picture, beside)
+            beside.replace(target)
+    except OSError as error:
+        logger.warning("The example picture %s could not be put into the input folder: %s", picture.name, error)
+
+
+def show_text(node_id: str | None, text: str) -> None:
+    """Write a line below a node on the page that queued it."""
+    from server import PromptServer  # only there once the host runs as a server
+
+    if node_id is not None and getattr(PromptServer, "instance", None) is not None:
+        PromptServer.instance.send_progress_text(text, node_id)
+
+
+def _diffusers_folders() -> dict[str, Path]:
+    """Folders below models/diffusers (and models/checkpoints) that hold a UNet in the diffusers layout."""
+    roots = [*folder_paths.get_folder_paths("diffusers"), *folder_paths.get_folder_paths("checkpoints")]
+    found = (unet.parent for root in roots for unet in Path(root).glob("*/unet") if any(unet.glob("*.safetensors")))
+    return {DIFFUSERS_PREFIX + folder.name: folder for folder in found}

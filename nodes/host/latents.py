@@ -1,0 +1,112 @@
+"""Several clips in one LATENT: their frames one after another, and beside them how long each is and its seed.
+
+Every clip is sampled and decoded by itself, so it is what it would be alone: the guidance ramp, the moments of the
+norms and the temporal layers never see a frame of another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...svd_core.diffusion.noise import seed_of_clip
+from ...svd_core.errors import SVDError
+
+# Keys of the LATENT dict. The host's nodes hand on what they do not know, so both survive KSampler and the like.
+NUM_FRAMES = "svd_num_frames"
+SEEDS = "svd_seeds"
+
+PER_FRAME = ("samples", "noise_mask", "batch_index")
+
+
+@dataclass(frozen=True)
+class ClipRun:
+    """What one clip is sampled from."""
+
+    positive: Any
+    negative: Any
+    latent: dict[str, Any]
+    seed: int
+
+
+def count_pictures(cond: Any) -> int:
+    """Pictures in CONDITIONING: VAE Encode Conditioning gives each an embedding of its own, b 1 d."""
+    return len(cond[0][0])
+
+
+def clip_length(latent: dict[str, Any], pictures: int = 1, num_frames: int = 0) -> int:
+    """Frames of each clip in a LATENT: `num_frames` where it is given, else what the LATENT says.
+
+    One that says nothing holds a clip for each picture. Raises SVDError where its frames are not whole clips.
+    """
+    frames = len(latent["samples"])
+    length = num_frames or latent.get(NUM_FRAMES) or max(1, frames // pictures)
+    if frames < length:
+        return frames  # a part of one clip, as LatentFromBatch takes it
+    if frames % length:
+        raise SVDError(
+            f"{frames} frames of latents are not whole clips of {length}; join only clips of the same length, "
+            "and take whole ones."
+        )
+    return length
+
+
+def lone_clip(latent: dict[str, Any], node: str) -> Tensor:
+    """The clip in a LATENT, t 4 h w. Raises SVDError where there are several."""
+    samples, num_frames = latent["samples"], clip_length(latent)
+    if num_frames < len(samples):
+        raise SVDError(
+            f"{node} takes one clip and this LATENT holds {len(samples) // num_frames}; connect one picture to VAE "
+            "Encode Conditioning, and make several clips of it with `clips` on SVD Sampler."
+        )
+    return samples
+
+
+def clips_apart(
+    positive: Any, negative: Any, latent: dict[str, Any], num_frames: int, clips: int, seed: int
+) -> list[ClipRun]:
+    """The runs behind one LATENT: `clips` of each clip in it, picture by picture; the k-th has the seed `seed` + k.
+
+    Raises SVDError where the pictures cannot be shared out among the clips.
+    """
+    frames, pictures = len(latent["samples"]), count_pictures(positive)
+    held = frames // num_frames
+    if held % pictures or count_pictures(negative) != pictures:
+        raise SVDError(
+            f"The conditioning holds {pictures} pictures and latent_image {held} clips; "
+            "connect both to the same VAE Encode Conditioning."
+        )
+    runs = []
+    for place in range(held * clips):
+        clip = place // clips
+        picture, rows = clip * pictures // held, slice(clip * num_frames, (clip + 1) * num_frames)
+        with_picture, without = (_of_picture(cond, picture, pictures) for cond in (positive, negative))
+        runs.append(ClipRun(with_picture, without, _frames_of(latent, rows, frames), seed_of_clip(seed, place)))
+    return runs
+
+
+def joined(latent: dict[str, Any], clips: list[Tensor], seeds: list[int]) -> dict[str, Any]:
+    """A LATENT of all clips, t 4 h w each; what else was in `latent` stays, where it still fits the frames."""
+    samples = torch.cat(clips)
+    fits = len(samples) == len(latent["samples"])
+    kept = {key: value for key, value in latent.items() if fits or key not in PER_FRAME}
+    return {**kept, "samples": samples, NUM_FRAMES: len(clips[0]), SEEDS: seeds}
+
+
+def _of_picture(cond: Any, index: int, pictures: int) -> Any:
+    """CONDITIONING of one picture out of several."""
+    if pictures == 1:
+        return cond
+    own = []
+    for embeds, options in cond:
+        latents = options["concat_latent_image"].chunk(pictures)
+        own.append([embeds[index : index + 1], {**options, "concat_latent_image": latents[index]}])
+    return own
+
+
+def _frames_of(latent: dict[str, Any], rows: slice, frames: int) -> dict[str, Any]:
+    own = {key: latent[key][rows] for key in PER_FRAME if key in latent and len(latent[key]) == frames}
+    return {**latent, **own}

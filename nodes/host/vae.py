@@ -1,0 +1,138 @@
+"""VAE: our autoencoder as the host's own VAE object."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import comfy.model_patcher
+import comfy.ops
+import comfy.sd
+import torch
+from torch import Tensor
+
+from ...svd_core.checkpoints import Checkpoint, settings_tensor
+from ...svd_core.config import AutoencoderConfig
+from ...svd_core.memory.decode.footprint import decode_footprint, encode_bytes
+from ...svd_core.memory.decode_plan import describe_decode, plan_decode
+from ...svd_core.memory.device import room_to_spill
+from ...svd_core.models.autoencoder import Autoencoder, DecodePlan
+from ...svd_core.models.layers import Layers
+from .folders import model_management
+from .weights import load_part
+
+logger = logging.getLogger(__name__)
+
+
+class SVDVAE(comfy.sd.VAE):
+    """Encodes in fp32, decodes whole clips: frames are the batch, and all frames of a call are one clip.
+
+    The host's own class would cut the clip by free memory and decode the pieces as clips of their own, so that the
+    picture depends on the machine and shows seams. Here memory decides how many frames are held at once, and nothing
+    else.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype | None) -> None:
+        """dtype: of the stored weights, by default that of the file. The host's VAE options choose the decode's."""
+        config = checkpoint.vae
+        self.device = model_management.vae_device()
+        self.vae_dtype = model_management.vae_dtype(self.device, [torch.float16, torch.float32])
+        self.output_device = model_management.intermediate_device()
+        self.pixel_multiple = checkpoint.config.pixel_multiple
+        self._describe(config)
+
+        dtype = dtype or (torch.float32 if self.vae_dtype == torch.float32 else checkpoint.dtype("vae"))
+        module = Autoencoder(config, Layers(comfy.ops.manual_cast, dtype)).eval().requires_grad_(False)
+        model_management.archive_model_dtypes(module)
+        self.first_stage_model = module
+        self.patcher = comfy.model_patcher.CoreModelPatcher(
+            module, load_device=self.device, offload_device=model_management.vae_offload_device()
+        )
+        load_part(module, checkpoint, "vae", dtype, dynamic=self.patcher.is_dynamic())
+        self.patcher.cached_patcher_init = (reload_vae_patcher, (checkpoint, dtype))
+        self.size = None
+        self.model_size()
+
+    def _describe(self, config: AutoencoderConfig) -> None:
+        """What the host's class says of its latents and pictures, for the methods inherited from it."""
+        self.config = config
+        self.latent_channels = config.latent_channels
+        self.output_channels = config.image_channels
+        self.downscale_ratio = self.upscale_ratio = config.downscale
+        self.latent_dim = 2
+        self.downscale_index_formula = self.upscale_index_formula = None
+        self.process_input = lambda image: image * 2.0 - 1.0
+        self.process_output = lambda image: image.add_(1.0).div_(2.0).clamp_(0.0, 1.0)
+        self.working_dtypes = [torch.float16, torch.float32]
+        self.memory_used_encode = self._encode_bytes
+        self.memory_used_decode = self._decode_bytes
+        self.crop_input = True
+        self.disable_offload = self.handles_tiling = self.not_video = False
+        self.pad_channel_value = self.extra_1d_channel = self.format_encoded = None
+        self.audio_sample_rate = 44100
+
+    def _encode_bytes(self, shape: torch.Size, dtype: torch.dtype) -> int:
+        """shape: b 3 h w. One picture at a time, in fp32 whatever the weights are."""
+        height, width = shape[-2:]
+        scale = self.config.downscale
+        return encode_bytes(self.config, height // scale, width // scale)
+
+    def _decode_bytes(self, shape: torch.Size, dtype: torch.dtype) -> int:
+        """shape: t 4 h w. What a decode one frame at a time needs, its buffers on the device."""
+        num_frames, _, height, width = shape
+        return decode_footprint(self.config, height, width, num_frames, dtype, DecodePlan(1)).device
+
+    def encode(self, pixel_samples: Tensor) -> Tensor:
+        """pixel_samples: b 8h 8w 3 in [0, 1]. Returns b 4 h w, unscaled."""
+        pixels = self.vae_encode_crop_pixels(pixel_samples).movedim(-1, 1)
+        needed = self.memory_used_encode(pixels.shape, torch.float32)
+        model_management.load_models_gpu([self.patcher], memory_required=needed)
+        latents = [
+            self.first_stage_model.encode(self.process_input(picture).to(self.device, torch.float32))
+            for picture in pixels.split(1)
+        ]
+        return torch.cat(latents).to(self.output_device, self.vae_output_dtype())
+
+    def decode(self, samples_in: Tensor, vae_options: dict[str, Any] | None = None) -> Tensor:
+        """samples_in: t 4 h w. Returns t 8h 8w 3 in [0, 1]."""
+        return self.decode_clip(samples_in[:, :, 0] if samples_in.ndim == 5 else samples_in)
+
+    def decode_tiled(self, samples: Tensor, *_: Any, **__: Any) -> Tensor:
+        """The host's tiles would cut the clip into lone frames; this is the exact decode, one frame at a time."""
+        logger.info("VAE of SVD Loader: tile sizes are not needed, decoding the whole clip one frame at a time.")
+        return self.decode_clip(samples, frames_at_once=1)
+
+    def decode_clip(self, latents: Tensor, frames_at_once: int = 0) -> Tensor:
+        """latents: t 4 h w, one clip; frames_at_once: 0 chooses by the free memory and never changes the result."""
+        needed = self.memory_used_decode(latents.shape, self.vae_dtype)
+        model_management.load_models_gpu([self.patcher], memory_required=needed)
+        frames = self._decode_in(self.vae_dtype, latents, frames_at_once)
+        if self.vae_dtype != torch.float32 and not frames.isfinite().all():
+            logger.warning("The decode in %s gave values that are not finite; decoding again in fp32.", self.vae_dtype)
+            frames = self._decode_in(torch.float32, latents, frames_at_once)
+        frames = frames.to(self.output_device, self.vae_output_dtype())
+        return self.process_output(frames).movedim(1, -1)
+
+    def _decode_in(self, dtype: torch.dtype, latents: Tensor, frames_at_once: int) -> Tensor:
+        num_frames, _, height, width = latents.shape
+        clip = (self.config, height, width, num_frames, dtype)
+        free = self.patcher.get_free_memory(self.device)
+        plan = plan_decode(*clip, free, room_to_spill(self.device), frames_at_once)
+        logger.info(describe_decode(*clip, plan, free))
+        z = latents.to(self.device, dtype)
+        return self.first_stage_model.decode_planned(z, plan, device=self.device, is_oom=model_management.is_oom)
+
+    def get_sd(self) -> dict[str, Tensor]:
+        """The weights to save. The host's image decoder expects a `quant_conv`; ours is folded, so an identity."""
+        weights = self.first_stage_model.state_dict() | settings_tensor("vae", self.config)
+        if not self.config.temporal_decoder:
+            channels = 2 * self.config.latent_channels
+            like = weights["encoder.conv_out.weight"]
+            weights["quant_conv.weight"] = torch.eye(channels, dtype=like.dtype)[:, :, None, None]
+            weights["quant_conv.bias"] = torch.zeros(channels, dtype=like.dtype)
+        return weights
+
+
+def reload_vae_patcher(checkpoint: Checkpoint, dtype: torch.dtype, disable_dynamic: bool = False) -> Any:
+    """The same VAE once more, for the host's device selection."""
+    return SVDVAE(checkpoint, dtype).patcher

@@ -1,0 +1,1 @@
+"""The maths of diffusion, as in the papers."""

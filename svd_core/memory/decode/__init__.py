@@ -1,0 +1,1 @@
+"""The decode of a clip in bounded memory."""

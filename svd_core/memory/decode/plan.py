@@ -1,0 +1,43 @@
+"""How a decode is split; no choice here changes the pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ...errors import SVDError
+
+
+@dataclass(frozen=True)
+class DecodePlan:
+    """What of a clip is on the device at once."""
+
+    frames_at_once: int
+    bands: int = 1  # of rows that a frame is cut into
+    spill: bool = False  # latents, clip-sized buffers and finished pictures live in host memory
+    recompute: bool = False  # a block's hidden frames are computed twice instead of kept
+
+    def __post_init__(self) -> None:
+        for name, value in (("frames_at_once", self.frames_at_once), ("bands", self.bands)):
+            if value < 1:
+                raise SVDError(f"The decode plan has {name}={value}; it needs at least 1.")
+
+    def takes_all(self, num_frames: int) -> bool:
+        """Whether a clip of so many frames is not split at all."""
+        return self == DecodePlan(max(self.frames_at_once, num_frames))
+
+    def smaller(self, max_bands: int) -> DecodePlan | None:
+        """What to do when memory runs out all the same: fewer frames, then spill, then bands; None at the end."""
+        if self.frames_at_once > 1:
+            return replace(self, frames_at_once=self.frames_at_once // 2)
+        if not self.spill:
+            return replace(self, spill=True)
+        if self.bands < max_bands:
+            return replace(self, bands=min(2 * self.bands, max_bands))
+        return None
+
+    def __str__(self) -> str:
+        parts = [f"{self.frames_at_once} frame{'s' * (self.frames_at_once > 1)} at once"]
+        parts += [f"{self.bands} bands"] * (self.bands > 1)
+        parts += ["buffers in host memory"] * self.spill
+        parts += ["hidden frames recomputed"] * self.recompute
+        return ", ".join(parts)

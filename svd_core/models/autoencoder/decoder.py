@@ -1,0 +1,80 @@
+"""Latents to pictures: one skeleton for the temporal and the plain image decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from ...config import AutoencoderConfig
+from ...memory.decode.moments import silu_norm
+from ..kernels.memory_format import best_format, clips_of_frames, frames_of_clips, laid_out
+from ..layers import Layers
+from .blocks import Middle, ResnetBlock, Upsample, VideoResnetBlock
+
+
+class DecoderLevel(nn.Module):
+    """`upsample` is absent on the finest level."""
+
+    def __init__(
+        self, layers: Layers, config: AutoencoderConfig, block: type[ResnetBlock], c_in: int, c_out: int, finest: bool
+    ) -> None:
+        super().__init__()
+        widths = [c_in] + [c_out] * (config.num_res_blocks + 1)
+        self.block = nn.ModuleList(block(layers, config, a, b) for a, b in pairwise(widths))
+        self.upsample = nn.Identity() if finest else Upsample(layers, c_out)
+
+    def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        for block in self.block:
+            x = block(x, num_frames)
+        return self.upsample(x)
+
+
+class Decoder(nn.Module):
+    """The image decoder treats frames alone; the temporal one couples all frames of a clip.
+
+    Levels are numbered from the finest, as in the official names, and run from the coarsest.
+    """
+
+    def __init__(self, layers: Layers, config: AutoencoderConfig) -> None:
+        super().__init__()
+        block = VideoResnetBlock if config.temporal_decoder else ResnetBlock
+        widths = config.widths
+        self.conv_in = layers.conv(config.latent_channels, widths[-1])
+        self.mid = Middle(layers, config, block, widths[-1])
+        self.up = nn.ModuleList(
+            DecoderLevel(layers, config, block, c_in, c_out, finest=level == 0)
+            for level, (c_out, c_in) in enumerate(zip(widths, (*widths[1:], widths[-1]), strict=True))
+        )
+        self.norm_out = layers.group_norm(config.norm_groups, widths[0], config.spatial_eps)
+        self.conv_out = layers.conv(widths[0], config.image_channels)
+        self.image_channels, self.temporal = config.image_channels, config.temporal_decoder
+        if self.temporal:
+            # The official name puts this layer below the convolution that it follows.
+            self.conv_out.time_mix_conv = layers.temporal_conv(config.image_channels, config.image_channels)
+
+    def memory_format(self, like: Tensor) -> torch.memory_format:
+        """Of the pictures at every level, for latents like the given ones."""
+        return best_format(like, self.norm_out.num_channels)
+
+    def coarse_to_fine(self) -> Iterator[DecoderLevel]:
+        return reversed(self.up)  # type: ignore[call-overload, no-any-return]
+
+    def forward(self, z: Tensor, num_frames: int) -> Tensor:
+        """z: (b t) 4 h w, unscaled latents. Returns (b t) 3 8h 8w, about [-1, 1], unclamped."""
+        x = self.mid(self.conv_in(laid_out(z, self.norm_out.num_channels)), num_frames)
+        for level in self.coarse_to_fine():
+            x = level(x, num_frames)
+        x = self.head(x)
+        return self.mix_frames(x, num_frames) if self.temporal else x
+
+    def head(self, x: Tensor) -> Tensor:
+        """The last norm and convolution, frame by frame."""
+        return self.conv_out(silu_norm(self.norm_out, x))
+
+    def mix_frames(self, x: Tensor, num_frames: int) -> Tensor:
+        """The temporal decoder's last layer, a convolution over the frames of the finished pictures."""
+        mixed = self.conv_out.time_mix_conv(clips_of_frames(x, num_frames))  # type: ignore[operator]
+        return frames_of_clips(mixed, x.shape[2])

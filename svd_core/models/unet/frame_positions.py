@@ -1,0 +1,46 @@
+"""Trained positions of frames, for clips longer than the released models' (ExVideo, Duan et al. 2024).
+
+A table takes the place of the sinusoids of frame indices, and a convolution in space and time spreads what it adds.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from ...checks import check_positions
+from ..layers import Layers
+
+
+class TrainedPositions(nn.Module):
+    def __init__(self, layers: Layers, num_positions: int, channels: int) -> None:
+        super().__init__()
+        self.num_positions = num_positions
+        self.table = layers.embedding(num_positions, channels)
+        self.conv = layers.clip_conv(channels)
+
+    def rows(self, num_frames: int, device: torch.device) -> Tensor:
+        """The first rows of the table, t c. Raises SVDError for more frames than it has."""
+        check_positions(num_frames, self.num_positions)
+        return self.table(torch.arange(num_frames, device=device))
+
+    def spread(self, clip: Tensor, position: Tensor, height: int, frames_at_once: int) -> Tensor:
+        """The convolution of clip + position, no more frames at once than said.
+
+        clip: t (h w) c; position: t 1 c. Before the first frame and after the last, the clip mirrors.
+        Returns t (h w) c.
+        """
+        placed, last = torch.empty_like(clip), len(clip) - 1
+        for start in range(0, len(clip), frames_at_once):
+            stop = min(start + frames_at_once, len(clip))
+            near = [_mirrored(index, last) for index in range(start - 1, stop + 1)]
+            window = rearrange(clip[near] + position[near], "t (h w) c -> t c h w", h=height)
+            placed[start:stop] = rearrange(self.conv(window), "t c h w -> t (h w) c")
+        return placed
+
+
+def _mirrored(index: int, last: int) -> int:
+    """The frame that stands in for `index`, which may lie one beyond the ends."""
+    mirrored = 2 * last - index if index > last else abs(index)
+    return min(max(mirrored, 0), last)  # of a lone frame, itself

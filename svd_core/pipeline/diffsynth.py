@@ -1,0 +1,52 @@
+"""What DiffSynth-Studio 1.1.9 does otherwise, for clips that should come out as there.
+
+Everything else of it is a matter of settings: `denoising_steps="all steps"`, `post_normalize=True`,
+`contrast_enhance_scale=1.2`, and its noise as `latent_noise` and `augmentation_noise`. Two things of it remain
+different here: held frames stay what they are after the last step too, and a clip is decoded as a whole instead of in
+windows of eight frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from ..models.autoencoder import Autoencoder
+from ..models.unet.unet import VideoUNet
+from .pipeline import SVDPipeline
+
+CLIP_SCALE = 0.13025  # of encoded clips; the model was trained with 0.18215, so they come out paler
+
+
+def imitate(pipe: SVDPipeline) -> None:
+    """Gives the pipeline DiffSynth's scale of encoded clips and its epsilons; for good."""
+    pipe.clip_scale = CLIP_SCALE
+    for norm, eps in (*_unet_eps(pipe.unet), *_vae_eps(pipe.vae)):
+        norm.eps = eps
+
+
+def _unet_eps(unet: VideoUNet) -> Iterator[tuple[nn.GroupNorm, float]]:
+    """The model was trained with 1e-5 in residual blocks, and 1e-6 where a transformer begins."""
+    coarsest = unet.config.num_res_blocks
+    for name, norm in _group_norms(unet):
+        side, number, place = [*name.split("."), "", ""][:3]
+        if place == "1" or name.startswith("middle_block.1."):
+            yield norm, 1e-5
+        elif side == "input_blocks":
+            yield norm, 1e-5 if int(number) >= len(unet.input_blocks) - coarsest else 1e-6
+        elif side == "output_blocks":
+            yield norm, 1e-5 if int(number) <= coarsest and ".time_stack." in name else 1e-6
+
+
+def _vae_eps(vae: Autoencoder) -> Iterator[tuple[nn.GroupNorm, float]]:
+    """The model was trained with 1e-6, and 1e-5 in temporal layers."""
+    for name, norm in _group_norms(vae.decoder):
+        if ".time_stack." in name:
+            yield norm, 1e-6
+        elif name == "norm_out":
+            yield norm, 1e-5
+
+
+def _group_norms(network: nn.Module) -> Iterator[tuple[str, nn.GroupNorm]]:
+    return ((name, each) for name, each in network.named_modules() if isinstance(each, nn.GroupNorm))
