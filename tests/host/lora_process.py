@@ -17,10 +17,10 @@ from pack_in_host import CPU, relative_error, start
 
 def main(comfyui: str, checkpoint: str, lora: str) -> None:
     start(comfyui)
-    from pack_as_the_host_loads_it.nodes.host_lora import unet_shapes_of, with_lora
-    from pack_as_the_host_loads_it.nodes.host_model import make_model
-    from pack_as_the_host_loads_it.svd_core.checkpoint import open_checkpoint
-    from pack_as_the_host_loads_it.svd_core.lora import read_lora
+    from pack_as_the_host_loads_it.nodes.host.lora import unet_shapes_of, with_lora
+    from pack_as_the_host_loads_it.nodes.host.model import make_model
+    from pack_as_the_host_loads_it.svd_core.checkpoints import open_checkpoint
+    from pack_as_the_host_loads_it.svd_core.checkpoints.lora import read_lora
 
     opened = open_checkpoint(checkpoint)
     with torch.inference_mode():

@@ -22,10 +22,10 @@ BUDGETS = (1, 1_000_000, 8_000_000)  # bytes of weights that may stay loaded
 
 def main(comfyui: str, checkpoint: str) -> None:
     start(comfyui)
-    from pack_as_the_host_loads_it.nodes.host_clip_vision import SVDClipVision, encode_pixels
-    from pack_as_the_host_loads_it.nodes.host_model import make_model
-    from pack_as_the_host_loads_it.nodes.host_vae import SVDVAE
-    from pack_as_the_host_loads_it.svd_core.checkpoint import open_checkpoint
+    from pack_as_the_host_loads_it.nodes.host.image_encoder import SVDClipVision, encode_pixels
+    from pack_as_the_host_loads_it.nodes.host.model import make_model
+    from pack_as_the_host_loads_it.nodes.host.vae import SVDVAE
+    from pack_as_the_host_loads_it.svd_core.checkpoints import open_checkpoint
 
     opened = open_checkpoint(checkpoint)
     with torch.inference_mode():

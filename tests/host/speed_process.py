@@ -20,8 +20,8 @@ STEPS, FRAMES = 10, 3
 
 def main(comfyui: str, checkpoint: str) -> None:
     start(comfyui)
-    from pack_as_the_host_loads_it.nodes.host_model import make_model
-    from pack_as_the_host_loads_it.svd_core.checkpoint import open_checkpoint
+    from pack_as_the_host_loads_it.nodes.host.model import make_model
+    from pack_as_the_host_loads_it.svd_core.checkpoints import open_checkpoint
 
     opened = open_checkpoint(checkpoint)
     with torch.inference_mode():
@@ -33,7 +33,7 @@ class _Run:
     """SVD Sampler on one set of inputs, with its evaluations counted."""
 
     def __init__(self, model: Any, context_dim: int) -> None:
-        from pack_as_the_host_loads_it.nodes import host_sampling
+        from pack_as_the_host_loads_it.nodes.host import sampling as host_sampling
 
         self.model, unet = model, model.model.diffusion_model
         self.embeds, self.latent = torch.randn(1, 1, context_dim), torch.randn(1, 4, 16, 16)

@@ -19,8 +19,8 @@ from torch import Tensor
 
 def main(comfyui: str, checkpoint: str) -> None:
     start(comfyui)
-    from pack_as_the_host_loads_it.nodes.host_model import make_model
-    from pack_as_the_host_loads_it.svd_core.checkpoint import open_checkpoint
+    from pack_as_the_host_loads_it.nodes.host.model import make_model
+    from pack_as_the_host_loads_it.svd_core.checkpoints import open_checkpoint
 
     opened = open_checkpoint(checkpoint)
     trained = gradients(_Network(make_model(opened, None), opened.unet.context_dim))
@@ -44,7 +44,7 @@ class _Network:
         self.y = torch.randn(6, 768)
 
     def run(self, choice: str, options: dict[str, Any] | None = None, control: Any = None) -> Tensor:
-        from pack_as_the_host_loads_it.nodes.host_memory import MEMORY, host_memory
+        from pack_as_the_host_loads_it.nodes.host.memory import MEMORY, host_memory
 
         options = {"cond_or_uncond": [0, 1], **(options or {}), MEMORY: host_memory(choice, CPU)}
         rest = {"num_video_frames": 3, "transformer_options": options, "control": control}

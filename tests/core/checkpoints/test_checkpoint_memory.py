@@ -26,9 +26,9 @@ MEDIUM = UNetConfig(model_channels=96, head_dim=32, context_dim=256)  # 137 M pa
 MEASURE = """
 import json, sys
 import torch
-from svd_core.checkpoint import load_weights, open_checkpoint
-from svd_core.layers import Layers
-from svd_core.unet import VideoUNet
+from svd_core.checkpoints import load_weights, open_checkpoint
+from svd_core.models.layers import Layers
+from svd_core.models.unet.unet import VideoUNet
 
 def kilobytes(key):
     with open("/proc/self/status") as file:
