@@ -1,20 +1,36 @@
-"""The one exception the core raises for things a user can mend."""
+"""The one exception that the core raises for problems a user can solve."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+Option = TypeVar("Option", bound=str)
 
 
 class SVDError(ValueError):
-    """A user-facing problem: one sentence naming the thing, what is wrong with it and what to do."""
+    """A problem the user can solve: one sentence with the thing, what is wrong and what to do."""
+
+
+def choose(kind: str, name: str, options: Collection[Option]) -> Option:
+    """Return the option called `name`; a dictionary of options serves as well.
+
+    kind: what the options are, for the message ("sampler"). Raises SVDError for any other name.
+    """
+    for option in options:
+        if option == name:
+            return option
+    raise SVDError(f"There is no {kind} named {name!r}; choose one of {', '.join(options)}.")
 
 
 @contextmanager
 def needing(library: str, task: str) -> Iterator[None]:
-    """Imports made under this raise SVDError when the library is missing, or broken in a way of its own.
+    """Turn a failing import into an SVDError that names the library and how to mend it.
 
-    Libraries that few tasks use are imported under it, at the place of use: so a broken one stops that task alone.
+    For libraries that only a few tasks use. Importing them where they are used keeps a broken one from stopping
+    anything else. Broken libraries raise more than ImportError: a missing system library is an OSError, a clash with
+    the installed numpy an AttributeError or RuntimeError.
     """
     try:
         yield

@@ -15,6 +15,7 @@ from ..checks import check_num_frames, check_positions
 from ..diffusion import conditioning, guidance, schedules
 from ..diffusion.samplers import choose_sampler
 from ..diffusion.speed import speed_mode
+from ..errors import choose
 from ..images import colours, pictures
 from ..pipeline.pipeline import best_device
 from ..video.write import checked_rate
@@ -68,7 +69,7 @@ class Settings:
         self.sigmas()
         choose_sampler(self.sampler)
         speed_mode(self.speed)
-        pictures.check_mode(self.fit, pictures.FIT_MODES)
+        choose("fit mode", self.fit, pictures.FIT_MODES)
         checked_rate(self.fps)
 
     def sigmas(self) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..errors import SVDError
+from ..errors import SVDError, choose
 
 GUIDANCE_KINDS = ("linear", "triangle", "constant")
 
@@ -26,14 +26,12 @@ def guidance_scale(kind: str, min_scale: float, max_scale: float, num_frames: in
         raise SVDError(
             f"The guidance scales {min_scale} and {max_scale} must be finite numbers; usual ones are 1 to 3."
         )
-    if kind == "linear":
+    if choose("guidance", kind, GUIDANCE_KINDS) == "linear":
         return torch.linspace(min_scale, max_scale, num_frames)
     if kind == "triangle":
         v = torch.linspace(0.0, 1.0, num_frames)
         return min_scale + (max_scale - min_scale) * 2.0 * (v - (v + 0.5).floor()).abs()
-    if kind == "constant":
-        return torch.full((num_frames,), float(max_scale))
-    raise SVDError(f"There is no guidance named {kind!r}; choose one of {', '.join(GUIDANCE_KINDS)}.")
+    return torch.full((num_frames,), float(max_scale))
 
 
 def needs_uncond(scale: Tensor) -> bool:

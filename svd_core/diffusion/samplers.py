@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..errors import SVDError
+from ..errors import SVDError, choose
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 
@@ -206,7 +206,5 @@ def _noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def choose_sampler(name: str) -> Sampler:
-    """Raises SVDError for a name that is none."""
-    if name not in SAMPLERS:
-        raise SVDError(f"There is no sampler named {name!r}; choose one of {', '.join(SAMPLERS)}.")
-    return SAMPLERS[name]
+    """Raises SVDError for an unknown name."""
+    return SAMPLERS[choose("sampler", name, SAMPLERS)]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import SVDError
+from ..errors import SVDError, choose
 from .edm import SIGMA_MAX, SIGMA_MIN
 
 SCHEDULES = ("karras", "align your steps")
@@ -70,17 +70,14 @@ def sigmas(
         raise SVDError(f"Sampling needs at least 1 step and got {steps}; raise steps.")
     if not 0.0 < denoise <= 1.0:
         raise SVDError(f"denoise is {denoise:g} and must be above 0 and at most 1; use 1 to start from pure noise.")
-    if shortening not in SHORTENINGS:
-        raise SVDError(f"There is no shortening named {shortening!r}; choose one of {', '.join(SHORTENINGS)}.")
+    choose("shortening", shortening, SHORTENINGS)
     total, start = steps, 0.0
     if denoise <= 0.9999:
         total, start = (int(steps / denoise), 0.0) if shortening == "last steps" else (steps, 1.0 - denoise)
-    if schedule == "karras":
+    if choose("schedule", schedule, SCHEDULES) == "karras":
         levels = karras_sigmas(total, sigma_min, sigma_max, start=start)
-    elif schedule == "align your steps":
-        levels = align_your_steps_sigmas(total, start)
     else:
-        raise SVDError(f"There is no schedule named {schedule!r}; choose one of {', '.join(SCHEDULES)}.")
+        levels = align_your_steps_sigmas(total, start)
     return levels[-(steps + 1) :]
 
 

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..errors import SVDError
+from ..errors import choose
 
 Speed = Literal["exact", "balanced", "fastest"]
 SPEEDS: tuple[Speed, ...] = get_args(Speed)
@@ -52,8 +52,5 @@ MODES: dict[Speed, SpeedMode] = {
 
 
 def speed_mode(name: str) -> SpeedMode:
-    """Raises SVDError for a name that is none."""
-    for speed, mode in MODES.items():
-        if speed == name:
-            return mode
-    raise SVDError(f"There is no speed named {name!r}; choose one of {', '.join(SPEEDS)}.")
+    """Raises SVDError for an unknown name."""
+    return MODES[choose("speed", name, SPEEDS)]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from ..errors import SVDError, needing
+from ..errors import choose
 
 SheetLayout = Literal["moving", "first middle last"]
 SHEET_LAYOUTS: tuple[SheetLayout, ...] = get_args(SheetLayout)
@@ -28,9 +28,7 @@ def clip_sheet(clips: Tensor, labels: Sequence[str], width: int, layout: str = "
     for each clip. Clips are made smaller where they would not fit, never larger; sides are even, as video files want
     them. Returns n H W 3 in [0, 1]. Raises SVDError for another layout.
     """
-    if layout not in SHEET_LAYOUTS:
-        raise SVDError(f"There is no layout named {layout!r}; choose one of {', '.join(SHEET_LAYOUTS)}.")
-    if layout == "first middle last":
+    if choose("layout", layout, SHEET_LAYOUTS) == "first middle last":
         cells = _reduced(clips[:, [0, clips.shape[1] // 2, -1]], max(2, width // 3))  # b 3 h w 3
         _label(cells[:, :1], labels)
         return grid(rearrange(cells, "b t h w d -> (b t) h w d"), 3)[None]
@@ -72,8 +70,8 @@ def _label(clips: Tensor, labels: Sequence[str]) -> None:
 
 def _written(words: str, size: int) -> Tensor:
     """Light letters on dark ground, h w 3 in [0, 1]."""
-    with needing("PIL", "Writing on a contact sheet"):
-        from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw, ImageFont
+
     font = ImageFont.load_default(size)
     left, top, right, bottom = font.getbbox(words)
     margin = size // 3

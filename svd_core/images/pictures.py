@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from ..errors import SVDError, needing
+from ..errors import SVDError, choose, needing
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def fit(image: Tensor, width: int, height: int, mode: str = "crop") -> Tensor:
     lose or gain the same whole number of pixels, so that the centre stays where it is; the aspect gives way by less
     than a pixel instead. Raises SVDError for another mode.
     """
-    check_mode(mode, FIT_MODES)
+    choose("fit mode", mode, FIT_MODES)
     if mode == "stretch":
         return _resize(image, width, height)
     return _crop(image, width, height) if mode == "crop" else _pad(image, width, height)
@@ -70,7 +70,7 @@ def clip_pixels(image: Tensor, size: int = 224, mode: str = "squash") -> Tensor:
     side's ends; "pad" adds black bars. The resampling is the reference's (Gaussian blur, then bicubic with aligned
     corners, on values in [-1, 1], not clamped). Raises SVDError for another mode.
     """
-    check_mode(mode, CLIP_FIT_MODES)
+    choose("fit mode", mode, CLIP_FIT_MODES)
     image = image.float()
     height, width = image.shape[-2:]
     if mode == "center crop":
@@ -152,12 +152,6 @@ def _in_unit_range(pixels: Tensor) -> Tensor:
     if low < 0 or high > full:
         raise SVDError(f"The picture holds levels from {low:g} to {high:g}; scale integers to 0..{full}.")
     return values / full
-
-
-def check_mode(mode: str, modes: tuple[str, ...]) -> None:
-    """Raises SVDError for a way to fit that there is not."""
-    if mode not in modes:
-        raise SVDError(f"There is no way to fit a picture named {mode!r}; choose one of {', '.join(modes)}.")
 
 
 def _crop(image: Tensor, width: int, height: int) -> Tensor:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from ..config import AutoencoderConfig, UNetConfig
-from ..errors import SVDError
+from ..errors import SVDError, choose
 from ..models.split import Split
 from .activations import UNetCall, unet_bytes
 from .decode_plan import USABLE
@@ -85,9 +85,8 @@ def plan_sampling(
 
 
 def check_memory_choice(choice: str) -> None:
-    """Raises SVDError for a name that is none."""
-    if choice not in MEMORY_CHOICES:
-        raise SVDError(f"There is no memory choice named {choice!r}; choose one of {', '.join(MEMORY_CHOICES)}.")
+    """Raises SVDError for an unknown name."""
+    choose("memory choice", choice, MEMORY_CHOICES)
 
 
 def smallest_bytes(config: UNetConfig, call: UNetCall) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import SVDError, needing
-from ..files import appearing
+from ..files import write_whole_folder
 from .metadata import PNG_COMMENT, PNG_FPS
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def write_pngs(frames: Iterator[np.ndarray], pattern: Path, form: Form) -> None:
     info.add_text(PNG_FPS, str(form.rate))
     if form.comment:
         info.add_text(PNG_COMMENT, form.comment)
-    with appearing(pattern.parent) as folder:
-        folder.mkdir()
+    with write_whole_folder(pattern.parent) as folder:
         for index, frame in enumerate(frames):
             Image.fromarray(np.ascontiguousarray(frame)).save(folder / numbered(pattern.name, index), pnginfo=info)
 

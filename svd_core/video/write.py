@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import SVDError
-from ..files import appearing
+from ..files import write_whole_file
 from .animation import write_gif, write_webp
 from .encode import write_h264, write_vp9
 from .frames import pictures
@@ -71,7 +71,7 @@ def save_video(
             f"{path.name} has no video container this can write; end the name in {', '.join(SUFFIXES)}, "
             f"or give a name such as frames/%04d.png for a folder of frames."
         )
-    with appearing(path) as beside:
+    with write_whole_file(path) as beside:
         writer(pictures(frames), beside, form)
     return path
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ...errors import SVDError, needing
-from ...files import appearing
+from ...files import write_whole_file, write_whole_folder
 from .. import Checkpoint, open_checkpoint
 from ..entries import Entries, stored
 from ..header import PICKLE_SUFFIXES, read_header
@@ -59,7 +59,8 @@ def convert_checkpoint(
     checkpoint = open_checkpoint(source, companion)
     plan = _plan(checkpoint, source, to_single=target.suffix.lower() == SINGLE, alone=companion is None)
     _check_space(target, plan.size(dtype))
-    with appearing(target) as beside, _bar(plan.size(dtype), progress) as report:
+    write_whole = write_whole_file if target.suffix.lower() == SINGLE else write_whole_folder
+    with write_whole(target) as beside, _bar(plan.size(dtype), progress) as report:
         for name, value in plan.settings.items():
             _write_json(beside / name, value)
         for name, entries in plan.weights.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -228,17 +227,6 @@ def test_a_folder_with_something_in_it_stays_as_it_is(tmp_path: Path):
     with pytest.raises(SVDError, match="cannot be written"):
         save_video(clip(2), tmp_path / "frames" / "%d.png")
     assert len(os.listdir(tmp_path / "frames")) == 5 and os.listdir(tmp_path) == ["frames"]
-
-
-def test_what_killed_runs_left_goes_away_after_a_day(tmp_path: Path):
-    day = 24 * 3600
-    for name, age in ((".svd-old.mp4", 2 * day), (".svd-new.mp4", day / 2), ("svd-mine.mp4", 2 * day)):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, times=(time.time() - age,) * 2)
-    (tmp_path / ".svd-folder").mkdir()
-    os.utime(tmp_path / ".svd-folder", times=(0, 0))
-    save_video(clip(), tmp_path / "clip.mp4")
-    assert sorted(os.listdir(tmp_path)) == [".svd-new.mp4", "clip.mp4", "svd-mine.mp4"]
 
 
 @pytest.mark.parametrize(
