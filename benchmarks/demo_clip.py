@@ -25,7 +25,7 @@ CLIP = """
 import json, sys, time
 from PIL import Image
 from svd_core import SVDPipeline, save_video
-from svd_core.releases import DEMO_CHECKPOINT
+from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 pipe = SVDPipeline.from_checkpoint(DEMO_CHECKPOINT, device="cpu")
 start = time.perf_counter()
 frames = pipe(Image.open(sys.argv[1]), progress=False)

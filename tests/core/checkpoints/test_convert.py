@@ -224,7 +224,7 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
 MEASURE = """
 import sys
 import torch
-from svd_core.convert import convert_checkpoint
+from svd_core.checkpoints.convert import convert_checkpoint
 
 torch.set_num_threads(1)
 torch.ones(2 ** 22).half().sum()  # the libraries' own buffers
