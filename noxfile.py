@@ -46,7 +46,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def lint(session: nox.Session) -> None:
-    """Ruff (lint and format) and the type checker."""
+    """Ruff (lint and format), the type checker, and the rules for imports."""
     prepare(session)
     check(session)
 
@@ -76,6 +76,7 @@ def check(session: nox.Session) -> None:
     run(session, "ruff", "check", "--no-cache", ".")  # a cached verdict may be from before an import moved
     run(session, "ruff", "format", "--check", ".")
     run(session, "basedpyright", "--pythonpath", str(PYTHON))
+    session.run(str(PYTHON.with_name("lint-imports")), "--no-logo", "--no-cache", external=True)
 
 
 def run(session: nox.Session, module: str, *arguments: str) -> None:
