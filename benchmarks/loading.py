@@ -61,7 +61,7 @@ def measure(folder: Path, dtype: torch.dtype, rounds: int, device: torch.device)
 
     def ours() -> SVDPipeline:
         pipe = SVDPipeline.from_checkpoint(single, device=device, dtype=dtype)
-        for network in (pipe.unet, pipe.vae, pipe.clip):
+        for network in (pipe.unet, pipe.vae, pipe.image_encoder):
             touch(network)
         return pipe
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..svd_core.checks import check_latents
 from ..svd_core.images.pictures import FIT_MODES
-from ..svd_core.pipeline.video_to_video import check_length
+from ..svd_core.pipeline.stages import check_video_length
 from .host.folders import ALIASES, CATEGORY, io
 from .host.frames import encode_like
 from .host.latents import lone_clip
@@ -52,7 +52,7 @@ class SVDVideoEncode(io.ComfyNode):
         check_vae(vae)
         check_latents(latent["samples"])
         clip = lone_clip(latent, "SVD Video Encode")
-        check_length(len(video), len(clip))
+        check_video_length(len(video), len(clip))
         if len(video) > len(clip):
             logger.info("SVD Video Encode takes the first %d of %d frames.", len(clip), len(video))
         return io.NodeOutput({**latent, "samples": encode_like(vae, video[: len(clip)], clip, fit)})

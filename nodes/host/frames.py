@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...svd_core.pipeline.video_to_video import encode_frames
+from ...svd_core.pipeline.stages import encode_frames
 from .folders import ProgressBar, model_management
 
 

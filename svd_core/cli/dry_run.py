@@ -18,7 +18,7 @@ from ..memory.decode.footprint import encode_bytes
 from ..memory.decode_plan import describe_decode, plan_decode
 from ..memory.device import free_memory, room_to_spill
 from ..memory.sampling_plan import plan_sampling
-from ..pipeline.pipeline import best_device
+from ..pipeline.loading import best_device
 from .batch import Batch
 from .options import dtype_name, torch_dtype
 from .settings import default_dtype

@@ -17,7 +17,7 @@ from ..diffusion.samplers import choose_sampler
 from ..diffusion.speed import speed_mode
 from ..errors import choose
 from ..images import colours, pictures
-from ..pipeline.pipeline import best_device
+from ..pipeline.loading import best_device
 from ..video.write import checked_rate
 
 

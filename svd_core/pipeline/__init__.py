@@ -1,5 +1,6 @@
 """From a picture to the frames of a clip."""
 
-from .pipeline import Conditioning, SVDPipeline
+from .denoise import Conditioning
+from .pipeline import SVDPipeline
 
 __all__ = ["Conditioning", "SVDPipeline"]

@@ -16,12 +16,12 @@ from ..models.autoencoder import Autoencoder
 from ..models.unet.unet import VideoUNet
 from .pipeline import SVDPipeline
 
-CLIP_SCALE = 0.13025  # of encoded clips; the model was trained with 0.18215, so they come out paler
+FRAME_SCALE = 0.13025  # of the latents of given frames; trained with 0.18215, the model shows them paler
 
 
 def imitate(pipe: SVDPipeline) -> None:
-    """Gives the pipeline DiffSynth's scale of encoded clips and its epsilons; for good."""
-    pipe.clip_scale = CLIP_SCALE
+    """Gives the pipeline DiffSynth's scale of given frames and its epsilons; for good."""
+    pipe.frame_scale = FRAME_SCALE
     for norm, eps in (*_unet_eps(pipe.unet), *_vae_eps(pipe.vae)):
         norm.eps = eps
 

@@ -20,7 +20,7 @@ from ..diffusion.held_frames import (
     resolve_frame_ids,
 )
 from ..errors import SVDError
-from .video_to_video import PictureEncoder, check_length, encode_frames
+from .stages import FrameEncoder, check_video_length, encode_frames
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class GivenFrames:
                     f"denoising_strength is {self.denoising_strength:g} and there is no input_video to start from; "
                     "pass one, or leave the strength at 1."
                 )
-            check_length(len(self.input_video), num_frames)
+            check_video_length(len(self.input_video), num_frames)
         elif self.input_video is not None:
             logger.warning("At denoising_strength 1 nothing of input_video is kept; use 0.3 to 0.9.")
         if not self.holds:
@@ -66,7 +66,7 @@ class GivenFrames:
         return len(self.mask_frames) > 0 or len(self.mask_frame_ids) > 0
 
     def encode(
-        self, encode: PictureEncoder, num_frames: int, width: int, height: int, fit: str
+        self, encode: FrameEncoder, num_frames: int, width: int, height: int, fit: str
     ) -> tuple[Tensor | None, HeldFrames | None]:
         """The latents that sampling starts from, t 4 h w, and the held frames; None for what there is not."""
         start = held = None

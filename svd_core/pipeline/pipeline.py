@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..checkpoints import Checkpoint, extend, load_weights, open_checkpoint
+from ..checkpoints import Checkpoint, extend, open_checkpoint
 from ..checkpoints.lora import LoRA, LoRAStack, read_lora
 from ..checkpoints.releases import UNKNOWN, advise
 from ..checks import check_latents, check_num_frames, check_positions
@@ -26,31 +25,21 @@ from ..diffusion.speed import MODES, Speed, speed_mode
 from ..diffusion.step_cache import StepCache
 from ..errors import SVDError
 from ..images import colours, pictures
-from ..memory.activations import UNetCall
 from ..memory.decode_plan import describe_decode, plan_decode
 from ..memory.device import free_memory, room_to_spill
 from ..memory.sampling_memory import SamplingMemory
 from ..memory.sampling_plan import MemoryChoice
 from ..models.autoencoder import Autoencoder
 from ..models.image_encoder import ClipVision
-from ..models.kernels import fp8
-from ..models.layers import Layers
-from ..models.split import Split
 from ..models.unet.unet import VideoUNet
+from .denoise import Conditioning, GuidedDenoiser
 from .given_frames import GivenFrames
+from .loading import best_device, default_dtype, load_networks
 from .output import Output, as_output
 from .progress import progress_bar
+from .stages import augment_picture
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Conditioning:
-    """What one clip is sampled under. The unconditional branch has zeros for the embedding and the latent."""
-
-    image_embeds: Tensor  # 1 1 d
-    latent: Tensor  # 1 4 h w, unscaled
-    vector: Tensor  # 768
 
 
 class SVDPipeline:
@@ -64,23 +53,23 @@ class SVDPipeline:
         self,
         unet: VideoUNet,
         vae: Autoencoder,
-        clip: ClipVision,
+        image_encoder: ClipVision,
         device: torch.device,
         dtype: torch.dtype,
         checkpoint: Checkpoint | None = None,
     ) -> None:
         """`dtype` is that of the UNet and of the decode; encoding a picture is always fp32."""
-        self.unet, self.vae, self.clip = unet.eval(), vae.eval(), clip.eval()
+        self.unet, self.vae, self.image_encoder = unet.eval(), vae.eval(), image_encoder.eval()
         self.device, self.dtype = device, dtype
         self.release = checkpoint.release if checkpoint else None
-        self.config = ModelConfig(unet.config, vae.config, clip.config)
-        self.clip_scale = vae.config.scale_factor  # of encoded clips; DiffSynth has another, see `diffsynth.py`
+        self.config = ModelConfig(unet.config, vae.config, image_encoder.config)
+        self.frame_scale = vae.config.scale_factor  # of given frames; DiffSynth has another, see `diffsynth.py`
         self._loras = LoRAStack(unet)
 
     @classmethod
     def from_checkpoint(
         cls,
-        path: str | Path,
+        path: str | Path | Checkpoint,
         companion: str | Path | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
@@ -89,27 +78,20 @@ class SVDPipeline:
     ) -> SVDPipeline:
         """Load a single safetensors file or a diffusers folder.
 
-        companion: a second checkpoint for what the first lacks, such as VAE and CLIP beside a lone UNet.
-        device: "cuda", "mps" or "cpu", by default the first of these there is. dtype: by default fp16 on CUDA, else
-        fp32. weight_dtype: of the UNet's stored matrices, by default dtype; torch.float8_e4m3fn halves the memory of
-        fp16, and its rounding shows (README). extension: an ExVideo file, for clips of up to 128
-        frames. Raises SVDError where a file is not what it should be.
+        path: the file or folder, or a checkpoint that `open_checkpoint` has opened. companion: a second checkpoint for
+        what the first lacks, such as VAE and CLIP beside a lone UNet. device: "cuda", "mps" or "cpu", by default the
+        first of these that works. dtype: by default fp16 on CUDA, else fp32. weight_dtype: of the UNet's stored
+        matrices, by default dtype; torch.float8_e4m3fn halves the memory of fp16, and its rounding shows. extension: an
+        ExVideo file, for clips of up to 128 frames. Raises SVDError for a file that cannot be used.
         """
-        checkpoint = open_checkpoint(path, companion)
+        checkpoint = path if isinstance(path, Checkpoint) else open_checkpoint(path, companion)
         checkpoint.require("unet", "vae", "clip")
         if extension is not None:
             checkpoint = extend(checkpoint, extension)
         device = torch.device(device or best_device())
-        dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
-        meta = Layers(device="meta", dtype=dtype)
-        unet = VideoUNet(checkpoint.unet, Layers(fp8, dtype, "meta") if weight_dtype else meta)
-        vae = Autoencoder(checkpoint.vae, Layers(device="meta"))
-        clip = ClipVision(checkpoint.clip, meta)
-        load_weights(unet, checkpoint, "unet", dtype=dtype, device=device, matrix_dtype=weight_dtype)
-        load_weights(vae, checkpoint, "vae", dtype=torch.float32, device=device)
-        load_weights(clip, checkpoint, "clip", dtype=dtype, device=device)
-        vae.decode_in(dtype)
-        return cls(unet, vae, clip, device, dtype, checkpoint)
+        dtype = dtype or default_dtype(device)
+        networks = load_networks(checkpoint, device, dtype, weight_dtype)
+        return cls(networks.unet, networks.vae, networks.image_encoder, device, dtype, checkpoint)
 
     @torch.inference_mode()
     def __call__(
@@ -212,8 +194,8 @@ class SVDPipeline:
         splits = self.sampling_memory(memory)
         branches = 2 if guidance.needs_uncond(scale) else 1
         cache = StepCache(mode, branches)
-        clip = self._call((num_frames, 4, height // downscale, width // downscale), branches, cache)
-        splits.plan(self.unet.config, replace(clip, clips=splits.clips_at_once(self.unet.config, clip)))
+        latent_shape = (num_frames, 4, height // downscale, width // downscale)
+        GuidedDenoiser(self.unet, self.dtype, splits, cache).check_fits(latent_shape, branches)
 
         fitted = pictures.fit(pixels, width, height, fit)
         cond = Conditioning(
@@ -270,22 +252,20 @@ class SVDPipeline:
 
     def encode_image(self, pixels: Tensor, fit: pictures.ClipFitMode = "squash") -> Tensor:
         """pixels: 1 3 h w in [0, 1]. Returns the projected CLIP embedding as one token, 1 1 d."""
-        size = self.clip.config.image_size
-        prepared = pictures.clip_pixels(pixels, size, fit).to(self.device, _dtype_of(self.clip))
-        return self.clip(prepared).image_embeds[:, None]
+        size = self.image_encoder.config.image_size
+        prepared = pictures.clip_pixels(pixels, size, fit).to(self.device, self.dtype)
+        return self.image_encoder(prepared).image_embeds[:, None]
 
     def encode_picture(
         self, pixels: Tensor, micro: MicroConditioning, seed: int = 0, augmentation_noise: Tensor | None = None
     ) -> Tensor:
         """pixels: 1 3 8h 8w in [0, 1]. Returns the unscaled latent of the noise-augmented picture, 1 4 h w."""
-        if augmentation_noise is None:
-            augmentation_noise = noise.seeded_noise(pixels.shape, seed, noise.Stream.AUGMENTATION)
-        noisy = conditioning.augment(2.0 * pixels - 1.0, micro.noise_aug_strength, augmentation_noise)
+        noisy = augment_picture(pixels, micro.noise_aug_strength, seed, augmentation_noise)
         return self.vae.encode(noisy.to(self.device, torch.float32))
 
     def encode_frame(self, pixels: Tensor) -> Tensor:
         """pixels: 1 3 8h 8w in [0, 1], a frame of a clip. Returns its latent as the diffusion has it, 1 4 h w."""
-        return self.clip_scale * self.vae.encode((2.0 * pixels - 1.0).to(self.device, torch.float32))
+        return self.frame_scale * self.vae.encode((2.0 * pixels - 1.0).to(self.device, torch.float32))
 
     def sampling_memory(self, choice: MemoryChoice = "automatic") -> SamplingMemory:
         """How one run fits its evaluations of the UNet to the memory of the device; for `denoise`."""
@@ -300,61 +280,13 @@ class SVDPipeline:
         memory: SamplingMemory | None = None,
         cache: StepCache | None = None,
     ) -> Tensor:
-        """The guided x0 of every frame. x: t 4 h w, fp32; scale: t. cache: of deep features, one for each run.
+        """The guided x0 of every frame, t 4 h w; one evaluation for a sampler.
 
-        Both guidance branches run in one batch where that needs no split, else one after the other.
+        x: t 4 h w, fp32; sigma: 0-d; scale: guidance of every frame, t. memory, cache: of the run that the evaluation
+        belongs to, by default one of its own.
         """
         memory, cache = memory or self.sampling_memory(), cache or StepCache(MODES["exact"])
-        guided = guidance.needs_uncond(scale)
-        cache.begin(guided)
-        if not guided:
-            return self._evaluate(x, sigma, cond, ("cond",), memory, cache)
-        clips = memory.clips_at_once(self.unet.config, self._call(x.shape, 2, cache))
-        together = [("uncond", "cond")] if clips == 2 else [("uncond",), ("cond",)]
-        uncond, positive = torch.cat(
-            [self._evaluate(x, sigma, cond, branches, memory, cache) for branches in together]
-        ).chunk(2)
-        return guidance.guide(uncond, positive, scale)
-
-    def _evaluate(
-        self,
-        x: Tensor,
-        sigma: Tensor,
-        cond: Conditioning,
-        branches: tuple[str, ...],
-        memory: SamplingMemory,
-        cache: StepCache,
-    ) -> Tensor:
-        """x0 in each of b guidance branches, (b t) 4 h w. x: t 4 h w."""
-        context, latent = (
-            torch.cat([own if branch == "cond" else torch.zeros_like(own) for branch in branches])
-            for own in (cond.image_embeds, cond.latent)  # b m d, b 4 h w
-        )
-        num_frames, clips = len(x), len(branches)
-        c = edm.scalings(sigma)
-        x = x.repeat(clips, 1, 1, 1)  # (b t) 4 h w
-        model_input = torch.cat([c.c_in * x, latent.float().repeat_interleave(num_frames, dim=0)], dim=1)
-        arguments = (
-            model_input.to(self.dtype),
-            c.c_noise.to(x.device).reshape(1),
-            context.to(self.dtype).repeat_interleave(num_frames, dim=0),
-            cond.vector[None],
-            num_frames,
-        )
-
-        features = cache.features(branches)
-
-        def evaluate(split: Split | None) -> Tensor:
-            hooks = cache.constants(branches) if split is None else None
-            return self.unet(*arguments, split=split, features=features, hooks=hooks)
-
-        call = replace(self._call((num_frames, *x.shape[1:]), clips, cache), tokens=context.shape[1])
-        return edm.denoised(memory.run(self.unet.config, call, evaluate), x, sigma)
-
-    def _call(self, shape: Sequence[int], clips: int, cache: StepCache) -> UNetCall:
-        """shape: t 4 h w."""
-        num_frames, _, height, width = shape
-        return UNetCall(height, width, num_frames, self.dtype, clips, kept=cache.branches)
+        return GuidedDenoiser(self.unet, self.dtype, memory, cache).denoise(x, sigma, cond, scale)
 
     def decode(self, latents: Tensor, frames_at_once: int = 0) -> Tensor:
         """latents: t 4 h w, scaled as the diffusion has them. Returns t 8h 8w 3 in [0, 1], fp32, on the CPU.
@@ -379,13 +311,3 @@ class SVDPipeline:
         plan = plan_decode(*clip, free, room_to_spill(self.device), frames_at_once)
         logger.info(describe_decode(*clip, plan, free))
         return self.vae.decode_planned(z.to(dtype), plan, device=self.device)
-
-
-def best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _dtype_of(module: nn.Module) -> torch.dtype:
-    return next(module.parameters()).dtype

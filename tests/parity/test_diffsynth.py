@@ -113,7 +113,7 @@ def test_unet(theirs: peer.DiffSynth, ours: SVDPipeline, plain: SVDPipeline, fig
 
 def test_vae(theirs: peer.DiffSynth, ours: SVDPipeline, plain: SVDPipeline, figures: Figures) -> None:
     pixels = torch.from_numpy(np.stack([np.asarray(frame) for frame in VIDEO])).movedim(-1, 1) / 127.5 - 1
-    z = theirs.pipeline.vae_encoder(pixels) / diffsynth.CLIP_SCALE
+    z = theirs.pipeline.vae_encoder(pixels) / diffsynth.FRAME_SCALE
     figures.within(LIMIT, "VAE encoder, DiffSynth", ours.vae.encode(pixels), z)
     frames = theirs.pipeline.vae_decoder.decode_video(z * 0.18215).movedim(0, 1)
     figures.within(LIMIT, "VAE decoder, DiffSynth with its eps", ours.vae.decode(z), frames)

@@ -152,6 +152,6 @@ def test_every_setting_shows(models: Models) -> None:
         changed, _ = run_ours(pipeline, replace(run, **{name: value}), noise)
         assert relative_error(changed, reference) > 5 * LIMIT, name
     with torch.no_grad():
-        pipeline.clip.visual_projection.weight *= 1.01
+        pipeline.image_encoder.visual_projection.weight *= 1.01
     changed, _ = run_ours(pipeline, run, noise)
     assert relative_error(changed, reference) > 5 * LIMIT, "image embedding"

@@ -33,7 +33,7 @@ def test_matrices_alone_are_stored_in_eight_bits(checkpoint: Path) -> None:
     pipe = load(checkpoint, FP8)
     for name, parameter in pipe.unet.named_parameters():
         assert parameter.dtype == (FP8 if parameter.ndim > 1 else torch.float32), name
-    assert {p.dtype for p in (*pipe.vae.parameters(), *pipe.clip.parameters())} == {torch.float32}
+    assert {p.dtype for p in (*pipe.vae.parameters(), *pipe.image_encoder.parameters())} == {torch.float32}
 
 
 def test_the_result_is_that_of_the_rounded_weights(checkpoint: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from svd_core import SVDError, SVDPipeline
 from svd_core.diffusion.noise import seeded_noise
 from svd_core.diffusion.schedules import sigmas
-from svd_core.pipeline.video_to_video import encode_frames
+from svd_core.pipeline.stages import encode_frames
 from tests.core.pipeline.test_pipeline import PICTURE, SETTINGS
 from tests.support.random_checkpoint import tiny_config, write_checkpoint
 
