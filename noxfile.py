@@ -26,6 +26,7 @@ nox.options.sessions = ["tests"]
 ENVIRONMENT = CACHE / f"env-{sys.version_info.major}.{sys.version_info.minor}"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 MAX_THREADS = 4  # small models do not gain from more
+MAX_WORKERS = 4  # processes of tests, each of one thread, with a ComfyUI of its own
 INTERRUPT_SECONDS = 30  # after Ctrl-C the demo still stops its server
 
 
@@ -41,7 +42,9 @@ def tests(session: nox.Session) -> None:
     """Lint, types, and every test; `-- --full-size` adds the full-size model, other arguments go to pytest."""
     prepare(session)
     check(session)
-    run(session, "pytest", *session.posargs)
+    full_size = "--full-size" in session.posargs  # one such model is all that the memory holds
+    workers = 0 if full_size else min(MAX_WORKERS, os.cpu_count() or 1)
+    run(session, "pytest", "-n", str(workers), "--dist", "loadfile", *session.posargs)
 
 
 @nox.session(python=False)

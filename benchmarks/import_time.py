@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def import_seconds() -> float:
-    script = REPOSITORY / "tools" / "import_pack.py"
+    script = REPOSITORY / "tests" / "support" / "import_pack.py"
     command = [sys.executable, str(script), str(find_comfyui())]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["seconds"]
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full-size", action="store_true", help="also build and run a full-size model (13 GB of memory)")
@@ -14,9 +16,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """One thread for each process, as in the processes that tests start: a second one mostly spins for the first."""
+    os.environ |= ONE_THREAD
     import torch
 
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

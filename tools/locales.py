@@ -41,7 +41,7 @@ def main() -> None:
 
 def object_info(comfyui: Path) -> JSON:
     """What the host says of the pack's nodes, asked without starting its server."""
-    command = [sys.executable, str(REPOSITORY / "tools" / "import_pack.py"), str(comfyui)]
+    command = [sys.executable, str(REPOSITORY / "tests" / "support" / "import_pack.py"), str(comfyui)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["object_info"]
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from PIL import Image
 
-from ...tools.comfyui import REPOSITORY
+from tools.comfyui import REPOSITORY
+
 from .canvas import ACCENT, BACKGROUND, LINE, QUIET, TEXT, WARM, Canvas, Point
 
 FOLDER = REPOSITORY / "docs"

@@ -16,8 +16,8 @@ from PIL import Image, ImageEnhance, ImageOps
 from svd_core.diffusion.guidance import GUIDANCE_KINDS, guidance_scale
 from svd_core.diffusion.schedules import sigmas
 from svd_core.images.pictures import size_like
+from tools.comfyui import REPOSITORY
 
-from ...tools.comfyui import REPOSITORY
 from .canvas import ACCENT, BACKGROUND, GREEN, LINE, PANEL, QUIET, RED, SOCKETS, TEXT, WARM, Canvas, Point
 
 FOLDER = REPOSITORY / "web" / "docs" / "pictures"

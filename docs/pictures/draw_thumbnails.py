@@ -21,8 +21,8 @@ from svd_core.config import UNetConfig
 from svd_core.images.contact_sheet import clip_sheet
 from svd_core.memory.activations import UNetCall
 from svd_core.memory.sampling_plan import plan_sampling
+from tools.workflow import DEMO_PICTURE, FOLDER, PICTURE
 
-from ...tools.workflow import DEMO_PICTURE, FOLDER, PICTURE
 from .canvas import ACCENT, GREEN, PANEL, QUIET, SOCKETS, TEXT, WARM, Canvas
 
 WIDTH, HEIGHT = 640, 360

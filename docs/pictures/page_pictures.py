@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from ...tools.comfyui import REPOSITORY
+from tools.comfyui import REPOSITORY
 
 SCREENSHOTS = REPOSITORY / "output" / "browser"
 PICTURES = {  # of docs: the screenshot, and the part of it as left, top, right, bottom

@@ -99,9 +99,8 @@ def source_of(checkpoint: Path, upload_square: Callable[..., str]) -> Source:
 
 def random_checkpoint(path: Path, *options: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        [sys.executable, str(REPOSITORY / "tools" / "random_checkpoint.py"), str(path), *options], check=True
-    )
+    script = REPOSITORY / "tests" / "support" / "random_checkpoint.py"
+    subprocess.run([sys.executable, str(script), str(path), *options], check=True)
     return path
 
 

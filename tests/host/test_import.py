@@ -20,7 +20,7 @@ OPTIONAL = ("kornia", "av", "tqdm", "diffusers", "transformers")
 
 
 def import_pack(comfyui: Path, *options: str) -> JSON:
-    command = [sys.executable, str(REPOSITORY / "tools" / "import_pack.py"), str(comfyui), *options]
+    command = [sys.executable, str(REPOSITORY / "tests" / "support" / "import_pack.py"), str(comfyui), *options]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 

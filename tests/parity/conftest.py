@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from .figures import Figures
+from .figures import FIGURE, Figures, table
 from .host_inputs import run_host
 from .models import Models, image_decoder_models, video_models
 
 # Everything compared is made here: a look at a model hub would only be slow, or fail.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-FIGURES = pytest.StashKey[Figures]()
 
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    figures = config.stash.get(FIGURES, None)
-    if figures and figures.rows:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = (report for reports in terminalreporter.stats.values() for report in reports)
+    calls = (report for report in reports if getattr(report, "when", None) == "call")
+    rows = [row for report in calls for name, row in report.user_properties if name == FIGURE]
+    if rows:
         terminalreporter.section("relative L2 errors against other implementations, fp32")
-        for line in figures.table():
+        for line in table(rows):
             terminalreporter.write_line(line)
 
 
-@pytest.fixture(scope="session")
-def figures(request: pytest.FixtureRequest) -> Figures:
-    return request.config.stash.setdefault(FIGURES, Figures())
+@pytest.fixture
+def figures(record_property: Callable[[str, Any], None]) -> Figures:
+    return Figures(record_property)
 
 
 @pytest.fixture(scope="session")
@@ -49,10 +50,6 @@ def host(models: Models, image_models: Models, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(autouse=True)
-def one_thread_no_grad() -> Iterator[None]:
-    """One thread: sums in the same order on every machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def no_grad() -> Iterator[None]:
     with torch.no_grad():
         yield
-    torch.set_num_threads(threads)

@@ -1,11 +1,15 @@
-"""How far a result is from its reference, and the table of all such figures of a run."""
+"""Errors against a reference, and the table of all errors of a run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+FIGURE = "figure"  # the property's name; its value is (what, error, limit)
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:
@@ -16,18 +20,19 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
     return float(torch.linalg.vector_norm(ours.double() - reference) / torch.linalg.vector_norm(reference))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Figures:
-    """Every figure measured so far, as (what, error, limit)."""
+    """Keeps every figure as a property of the test's report, which reaches the process that prints the table."""
 
-    rows: list[tuple[str, float, float]] = field(default_factory=list)
+    record: Callable[[str, Any], None]
 
     def within(self, limit: float, what: str, ours: Tensor, theirs: Tensor) -> None:
-        """Measures, keeps the figure for the table and asserts that it is within the limit."""
+        """Measure, keep the figure for the table, and assert that it is within the limit."""
         error = relative_error(ours, theirs)
-        self.rows.append((what, error, limit))
+        self.record(FIGURE, (what, error, limit))
         assert error <= limit, f"{what}: relative error {error:.2e} exceeds {limit:.0e}"
 
-    def table(self) -> list[str]:
-        width = max(len(what) for what, _, _ in self.rows)
-        return [f"{what:<{width}}  {error:8.2e}  (limit {limit:.0e})" for what, error, limit in self.rows]
+
+def table(rows: Sequence[tuple[str, float, float]]) -> list[str]:
+    width = max(len(what) for what, _, _ in rows)
+    return [f"{what:<{width}}  {error:8.2e}  (limit {limit:.0e})" for what, error, limit in rows]
