@@ -23,7 +23,9 @@ from torch import Tensor
 
 from svd_core.checkpoints import load_weights, open_checkpoint
 from svd_core.config import ModelConfig
-from svd_core.models.autoencoder import Autoencoder, DecodePlan
+from svd_core.memory.decode.clip import decode_clip
+from svd_core.memory.decode.plan import DecodePlan
+from svd_core.models.autoencoder import Autoencoder
 from svd_core.models.layers import Layers
 from tests.support.allocations import HOST, AllocationCounter
 from tests.support.random_checkpoint import tiny_config, write_checkpoint
@@ -84,10 +86,10 @@ def ours(single: Path) -> Iterator[tuple[str, Decode]]:
     vae = Autoencoder(checkpoint.vae, Layers(device="meta"))
     load_weights(vae, checkpoint, "vae", dtype=torch.float32)
     yield "whole clip", lambda z: vae.decode(z)
-    yield f"{CHUNK} frames at once", lambda z: vae.decode(z, frames_at_once=CHUNK)
-    yield "1 frame at once", lambda z: vae.decode(z, frames_at_once=1)
-    yield "1 frame at once, spilled", lambda z: vae.decode_planned(z, DecodePlan(1, spill=True))
-    yield "1 frame, 4 bands, spilled", lambda z: vae.decode_planned(z, DecodePlan(1, bands=4, spill=True))
+    yield f"{CHUNK} frames at once", lambda z: decode_clip(vae, z, DecodePlan(CHUNK))
+    yield "1 frame at once", lambda z: decode_clip(vae, z, DecodePlan(1))
+    yield "1 frame at once, spilled", lambda z: decode_clip(vae, z, DecodePlan(1, spill=True))
+    yield "1 frame, 4 bands, spilled", lambda z: decode_clip(vae, z, DecodePlan(1, bands=4, spill=True))
 
 
 def theirs(folder: Path) -> Iterator[tuple[str, Decode]]:

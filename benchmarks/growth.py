@@ -20,7 +20,7 @@ import torch
 
 from svd_core.memory.activations import UNetCall, unet_bytes
 from svd_core.memory.decode.footprint import decode_footprint
-from svd_core.models.autoencoder import DecodePlan
+from svd_core.memory.decode.plan import DecodeCall, DecodePlan
 
 from .cases import CASES, Case, unet_inputs
 from .drawing import draw_growth
@@ -91,8 +91,8 @@ def planned(stage: str, case: Case) -> int:
     assert config.unet is not None and config.vae is not None
     if stage == "UNet step":
         return unet_bytes(config.unet, UNetCall(case.height, case.width, case.num_frames, torch.float32, clips=2))
-    clip = (config.vae, case.height, case.width, case.num_frames, torch.float32)
-    return decode_footprint(*clip, DecodePlan(case.num_frames)).device
+    call = DecodeCall(config.vae, case.height, case.width, case.num_frames, torch.float32)
+    return decode_footprint(call, DecodePlan(case.num_frames)).device
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from svd_core.checkpoints.convert.diffusers_json import clip_json, unet_json, vae_json
-from svd_core.memory.decode_plan import plan_decode
+from svd_core.memory.decode.clip import decode_clip
+from svd_core.memory.decode.plan import DecodeCall
+from svd_core.memory.decode.planner import plan_decode
 from svd_core.memory.device import free_memory, room_to_spill
 from svd_core.models.autoencoder import Autoencoder
 from svd_core.models.image_encoder import ClipVision
@@ -124,8 +126,8 @@ class VAEPart(Part):
     def _planned(self, z: Tensor) -> Tensor:
         """As the pipeline does it."""
         free = free_memory(self.device), room_to_spill(self.device)
-        plan = plan_decode(self.ours.config, *z.shape[2:], len(z), self.dtype, *free)
-        return self.ours.decode_planned(z, plan)
+        plan = plan_decode(DecodeCall.of_latents(self.ours.config, z, self.dtype), *free)
+        return decode_clip(self.ours, z, plan)
 
     def _diffusers(self) -> tuple[Run, Run]:
         vae = self.diffusers()

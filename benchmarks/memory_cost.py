@@ -19,8 +19,10 @@ from torch import nn
 
 from svd_core.config import ModelConfig
 from svd_core.memory.activations import UNetCall
+from svd_core.memory.decode.clip import decode_clip
+from svd_core.memory.decode.plan import DecodePlan
 from svd_core.memory.sampling_plan import plan_sampling
-from svd_core.models.autoencoder import Autoencoder, DecodePlan
+from svd_core.models.autoencoder import Autoencoder
 from svd_core.models.layers import Layers
 from svd_core.models.unet.unet import VideoUNet
 
@@ -85,7 +87,7 @@ def decode_ways(shape: tuple[int, int, int], device: torch.device, dtype: torch.
     }
 
     def decode(plan: DecodePlan) -> Callable[[], Any]:
-        return lambda: vae.decode_planned(z, plan)
+        return lambda: decode_clip(vae, z, plan)
 
     return {name: decode(plan) for name, plan in plans.items()}
 

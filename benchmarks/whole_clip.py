@@ -45,7 +45,7 @@ class WholeClip:
     def _ours(self) -> Callable[[], Tensor]:
         networks = (self.parts[part].ours for part in ("unet", "vae", "clip"))
         pipe = SVDPipeline(*networks, self.device, self.dtype)
-        pipe.vae.decode_in(self.dtype)
+        pipe.vae.convert_decoder(self.dtype)
         settings: dict[str, Any] = {
             "min_cfg_scale": SCALES[0],
             "max_cfg_scale": SCALES[1],

@@ -9,7 +9,7 @@ import torch
 
 from ...svd_core.config import UNetConfig
 from ...svd_core.memory.activations import UNetCall
-from ...svd_core.memory.decode_plan import USABLE
+from ...svd_core.memory.device import USABLE
 from ...svd_core.memory.sampling_memory import SamplingMemory
 from ...svd_core.memory.sampling_plan import smallest_bytes
 from .folders import model_management

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ...svd_core.checkpoints import Checkpoint, settings_tensor
 from ...svd_core.config import AutoencoderConfig
+from ...svd_core.memory.decode.clip import decode_in_free_memory
 from ...svd_core.memory.decode.footprint import decode_footprint, encode_bytes
-from ...svd_core.memory.decode_plan import describe_decode, plan_decode
-from ...svd_core.memory.device import room_to_spill
-from ...svd_core.models.autoencoder import Autoencoder, DecodePlan
+from ...svd_core.memory.decode.plan import DecodeCall, DecodePlan
+from ...svd_core.models.autoencoder import Autoencoder
 from ...svd_core.models.layers import Layers
 from .folders import model_management
 from .weights import load_part
@@ -80,7 +80,7 @@ class SVDVAE(comfy.sd.VAE):
     def _decode_bytes(self, shape: torch.Size, dtype: torch.dtype) -> int:
         """shape: t 4 h w. What a decode one frame at a time needs, its buffers on the device."""
         num_frames, _, height, width = shape
-        return decode_footprint(self.config, height, width, num_frames, dtype, DecodePlan(1)).device
+        return decode_footprint(DecodeCall(self.config, height, width, num_frames, dtype), DecodePlan(1)).device
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
         """pixel_samples: b 8h 8w 3 in [0, 1]. Returns b 4 h w, unscaled."""
@@ -106,21 +106,17 @@ class SVDVAE(comfy.sd.VAE):
         """latents: t 4 h w, one clip; frames_at_once: 0 chooses by the free memory and never changes the result."""
         needed = self.memory_used_decode(latents.shape, self.vae_dtype)
         model_management.load_models_gpu([self.patcher], memory_required=needed)
-        frames = self._decode_in(self.vae_dtype, latents, frames_at_once)
-        if self.vae_dtype != torch.float32 and not frames.isfinite().all():
-            logger.warning("The decode in %s gave values that are not finite; decoding again in fp32.", self.vae_dtype)
-            frames = self._decode_in(torch.float32, latents, frames_at_once)
+        frames = decode_in_free_memory(
+            self.first_stage_model,
+            latents,
+            self.vae_dtype,
+            frames_at_once,
+            device=self.device,
+            free_memory=self.patcher.get_free_memory,
+            is_oom=model_management.is_oom,
+        )
         frames = frames.to(self.output_device, self.vae_output_dtype())
         return self.process_output(frames).movedim(1, -1)
-
-    def _decode_in(self, dtype: torch.dtype, latents: Tensor, frames_at_once: int) -> Tensor:
-        num_frames, _, height, width = latents.shape
-        clip = (self.config, height, width, num_frames, dtype)
-        free = self.patcher.get_free_memory(self.device)
-        plan = plan_decode(*clip, free, room_to_spill(self.device), frames_at_once)
-        logger.info(describe_decode(*clip, plan, free))
-        z = latents.to(self.device, dtype)
-        return self.first_stage_model.decode_planned(z, plan, device=self.device, is_oom=model_management.is_oom)
 
     def get_sd(self) -> dict[str, Tensor]:
         """The weights to save. The host's image decoder expects a `quant_conv`; ours is folded, so an identity."""

@@ -15,7 +15,8 @@ from ..diffusion.step_cache import StepCache
 from ..memory import flops
 from ..memory.activations import UNetCall, clip_bytes
 from ..memory.decode.footprint import encode_bytes
-from ..memory.decode_plan import describe_decode, plan_decode
+from ..memory.decode.plan import DecodeCall
+from ..memory.decode.planner import describe_decode, plan_decode
 from ..memory.device import free_memory, room_to_spill
 from ..memory.sampling_plan import plan_sampling
 from ..pipeline.loading import best_device
@@ -82,15 +83,15 @@ class _Stages:
         kept = StepCache(speed_mode(self.settings.speed), branches=1).branches
         call = UNetCall(self.height, self.width, num_frames, self.dtype, kept=kept)
         sampling = plan_sampling(self.unet, call, left, self.options.memory)
-        decode = self.vae, self.height, self.width, num_frames, self.dtype
-        plan = plan_decode(*decode, left, room_to_spill(self.device), self.options.frames_at_once)
+        decode = DecodeCall(self.vae, self.height, self.width, num_frames, self.dtype)
+        plan = plan_decode(decode, left, room_to_spill(self.device), self.options.frames_at_once)
         encode = encode_bytes(self.vae, self.height, self.width)
         times = "once" if self.encodes == 1 else f"{self.encodes} times"
         return [
             f"weights     {', '.join(f'{name} {_bytes(size)}' for name, size in weights.items())}, on {self.device}",
             f"encode      {times}, peak {_bytes(max(encode, clip_bytes(self.clip, self.dtype)))}",
             f"sampling    {sampling}",
-            f"decode      {describe_decode(*decode, plan, left).removeprefix('decode: ')}",
+            f"decode      {describe_decode(decode, plan, left).removeprefix('decode: ')}",
         ]
 
     def weights(self) -> dict[str, int]:

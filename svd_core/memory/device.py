@@ -7,6 +7,9 @@ from pathlib import Path
 
 import torch
 
+# Share of the free memory that a stage may count on; allocators fragment, libraries take work space for convolutions,
+# and other programs move.
+USABLE = 0.8
 OUT_OF_MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory")
 
 

@@ -14,7 +14,7 @@ from ..config import AutoencoderConfig, UNetConfig
 from ..errors import SVDError, choose
 from ..models.split import Split
 from .activations import UNetCall, unet_bytes
-from .decode_plan import USABLE
+from .device import USABLE
 
 MemoryChoice = Literal["automatic", "fastest", "smallest"]
 MEMORY_CHOICES: tuple[str, ...] = get_args(MemoryChoice)

@@ -38,7 +38,7 @@ def load_networks(
     load_weights(unet, checkpoint, "unet", dtype=dtype, device=device, matrix_dtype=weight_dtype)
     load_weights(vae, checkpoint, "vae", dtype=torch.float32, device=device)
     load_weights(image_encoder, checkpoint, "clip", dtype=dtype, device=device)
-    vae.decode_in(dtype)
+    vae.convert_decoder(dtype)
     return Networks(unet, vae, image_encoder)
 
 

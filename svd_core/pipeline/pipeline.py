@@ -25,8 +25,8 @@ from ..diffusion.speed import MODES, Speed, speed_mode
 from ..diffusion.step_cache import StepCache
 from ..errors import SVDError
 from ..images import colours, pictures
-from ..memory.decode_plan import describe_decode, plan_decode
-from ..memory.device import free_memory, room_to_spill
+from ..memory.decode.clip import decode_in_free_memory
+from ..memory.device import free_memory
 from ..memory.sampling_memory import SamplingMemory
 from ..memory.sampling_plan import MemoryChoice
 from ..models.autoencoder import Autoencoder
@@ -295,19 +295,7 @@ class SVDPipeline:
         """
         check_latents(latents, self.vae.config.latent_channels)
         z = latents.float() / self.vae.config.scale_factor
-        frames = self._decode_in(self.dtype, z, frames_at_once)
-        if self.dtype != torch.float32 and not frames.isfinite().all():
-            logger.warning("The decode in %s gave values that are not finite; decoding again in fp32.", self.dtype)
-            self.vae.decode_in(torch.float32)
-            del frames
-            frames = self._decode_in(torch.float32, z, frames_at_once)
-            self.vae.decode_in(self.dtype)
+        frames = decode_in_free_memory(
+            self.vae, z, self.dtype, frames_at_once, device=self.device, in_dtype=self.vae.decoding_in
+        )
         return (frames.float() / 2 + 0.5).clamp(0, 1).movedim(1, -1).cpu()
-
-    def _decode_in(self, dtype: torch.dtype, z: Tensor, frames_at_once: int) -> Tensor:
-        num_frames, _, height, width = z.shape
-        clip = (self.vae.config, height, width, num_frames, dtype)
-        free = free_memory(self.device)
-        plan = plan_decode(*clip, free, room_to_spill(self.device), frames_at_once)
-        logger.info(describe_decode(*clip, plan, free))
-        return self.vae.decode_planned(z.to(dtype), plan, device=self.device)

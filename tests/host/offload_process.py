@@ -26,6 +26,8 @@ def main(comfyui: str, checkpoint: str) -> None:
     from pack_as_the_host_loads_it.nodes.host.model import make_model
     from pack_as_the_host_loads_it.nodes.host.vae import SVDVAE
     from pack_as_the_host_loads_it.svd_core.checkpoints import open_checkpoint
+    from pack_as_the_host_loads_it.svd_core.memory.decode.clip import decode_clip
+    from pack_as_the_host_loads_it.svd_core.memory.decode.plan import DecodePlan
 
     opened = open_checkpoint(checkpoint)
     with torch.inference_mode():
@@ -34,7 +36,7 @@ def main(comfyui: str, checkpoint: str) -> None:
         runs: dict[str, tuple[Any, Callable[[], Tensor]]] = {
             "unet": (model, unet_run(model, opened.unet.context_dim)),
             "vae": (vae.patcher, lambda: vae.first_stage_model.decode(latents)),
-            "vae framewise": (vae.patcher, lambda: vae.first_stage_model.decode(latents, frames_at_once=2)),
+            "vae framewise": (vae.patcher, lambda: decode_clip(vae.first_stage_model, latents, DecodePlan(2))),
             "clip": (clip.patcher, lambda: encode_pixels(clip, pixels).image_embeds),
         }
         report = {name: max(offloaded_errors(*run)) for name, run in runs.items()}

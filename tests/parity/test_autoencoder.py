@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from svd_core.memory.decode.clip import decode_clip
+from svd_core.memory.decode.plan import DecodePlan
 from svd_core.models.autoencoder import Autoencoder
 
 from .figures import Figures, relative_error
@@ -57,16 +59,16 @@ def test_temporal_decode(models: Models, decoded: Tensor, figures: Figures, layo
 def test_temporal_decode_a_few_frames_at_once(
     temporal: Autoencoder, decoded: Tensor, figures: Figures, frames_at_once: int
 ) -> None:
-    ours = temporal.decode(latents(), frames_at_once=frames_at_once)
+    ours = decode_clip(temporal, latents(), DecodePlan(frames_at_once))
     figures.within(LIMIT, f"temporal decode / diffusers, {frames_at_once} frames at once", ours, decoded)
 
 
 def test_temporal_decode_of_two_clips(models: Models, temporal: Autoencoder, figures: Figures) -> None:
     z = draw(2 * 3, 4, 16, 16)
     theirs = models.pipeline.vae.decode(z, num_frames=3).sample
-    for frames_at_once in (0, 2):
-        ours = temporal.decode(z, num_frames=3, frames_at_once=frames_at_once)
-        figures.within(LIMIT, f"temporal decode / diffusers, two clips, {frames_at_once} at once", ours, theirs)
+    ours = {"whole": temporal.decode(z, 3), "2 at once": decode_clip(temporal, z, DecodePlan(2), num_frames=3)}
+    for how, frames in ours.items():
+        figures.within(LIMIT, f"temporal decode / diffusers, two clips, {how}", frames, theirs)
 
 
 def test_autoencoder_in_double_precision(models: Models, temporal: Autoencoder, figures: Figures) -> None:
@@ -74,9 +76,8 @@ def test_autoencoder_in_double_precision(models: Models, temporal: Autoencoder, 
     ours, theirs = deepcopy(temporal).double(), deepcopy(models.pipeline.vae).double()
     z, pixels = draw(3, 4, 16, 16).double(), draw(2, 3, 128, 128).double()
     decoded = theirs.decode(z, num_frames=3).sample
-    for frames_at_once in (0, 1):
-        what = f"temporal decode / diffusers, {frames_at_once} at once, fp64"
-        figures.within(DOUBLE_LIMIT, what, ours.decode(z, frames_at_once=frames_at_once), decoded)
+    for how, frames in {"whole": ours.decode(z), "1 at once": decode_clip(ours, z, DecodePlan(1))}.items():
+        figures.within(DOUBLE_LIMIT, f"temporal decode / diffusers, {how}, fp64", frames, decoded)
     encoded = theirs.encode(pixels).latent_dist.mode()
     figures.within(DOUBLE_LIMIT, "VAE encode / diffusers, fp64", ours.encode(pixels), encoded)
 
@@ -99,8 +100,7 @@ def test_image_decoder(image_models: Models, figures: Figures, layout: str) -> N
     theirs = image_models.image_vae
     z, pixels = draw(3, 4, 16, 16), draw(2, 3, 128, 128)
     expected = theirs.decode(z).sample
-    for frames_at_once in (0, 2):
-        what = f"image decode / diffusers, {layout} file, {frames_at_once} at once"
-        figures.within(LIMIT, what, ours.decode(z, frames_at_once=frames_at_once), expected)
+    for how, frames in {"whole": ours.decode(z), "2 at once": decode_clip(ours, z, DecodePlan(2))}.items():
+        figures.within(LIMIT, f"image decode / diffusers, {layout} file, {how}", frames, expected)
     what = f"VAE encode / diffusers AutoencoderKL, {layout} file"
     figures.within(LIMIT, what, ours.encode(pixels), theirs.encode(pixels).latent_dist.mode())

@@ -15,7 +15,7 @@ from ...config import AutoencoderConfig
 from ...models.kernels.memory_format import is_narrow
 from .accounts import Account, block_size
 from .decoder_shapes import Frame, decoder_steps
-from .plan import DecodePlan
+from .plan import DecodeCall, DecodePlan
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,16 @@ def encode_bytes(
     return max(peak, middle) * pictures * dtype.itemsize
 
 
-def decode_footprint(
-    config: AutoencoderConfig, height: int, width: int, num_frames: int, dtype: torch.dtype, plan: DecodePlan
-) -> Footprint:
-    """Peak of `Autoencoder.decode_planned` for one clip, its latents given. height, width: of the latent."""
-    measured = 2 * max(torch.float32.itemsize // dtype.itemsize, 1)
+def decode_footprint(call: DecodeCall, plan: DecodePlan) -> Footprint:
+    """Peak of `decode_clip`, its latents given."""
+    config, num_frames = call.config, call.num_frames
+    measured = 2 * max(torch.float32.itemsize // call.dtype.itemsize, 1)
     account = Account(num_frames, plan, measured, whole_blocks=is_narrow(config.channels))
-    steps = list(decoder_steps(config, height, width))
+    steps = list(decoder_steps(config, call.height, call.width))
     pictures = Frame(config.image_channels, steps[-1].y.height, steps[-1].y.width)
     places = list(account.clip(steps, pictures) if config.temporal_decoder else account.images(steps, pictures))
     if plan.spill:
         device, host = max(p.working for p in places), max(p.buffers for p in places)
     else:
         device, host = max(p.working + p.buffers for p in places), 0
-    return Footprint(device * dtype.itemsize, host * dtype.itemsize)
+    return Footprint(device * call.dtype.itemsize, host * call.dtype.itemsize)

@@ -4,7 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
+from torch import Tensor
+
+from ...config import AutoencoderConfig
 from ...errors import SVDError
+
+
+@dataclass(frozen=True)
+class DecodeCall:
+    """A clip to be decoded, as its memory depends on it. height, width: of the latent."""
+
+    config: AutoencoderConfig
+    height: int
+    width: int
+    num_frames: int
+    dtype: torch.dtype
+
+    @classmethod
+    def of_latents(cls, config: AutoencoderConfig, z: Tensor, dtype: torch.dtype) -> DecodeCall:
+        """z: t 4 h w, one clip, decoded in `dtype`."""
+        num_frames, _, height, width = z.shape
+        return cls(config, height, width, num_frames, dtype)
+
+    def __str__(self) -> str:
+        scale = self.config.downscale
+        return f"{self.num_frames} frames of {scale * self.width}x{scale * self.height} pixels"
 
 
 @dataclass(frozen=True)

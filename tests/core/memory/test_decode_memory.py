@@ -15,7 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from svd_core import SVDError
 from svd_core.config import AutoencoderConfig
-from svd_core.models.autoencoder import Autoencoder, DecodePlan
+from svd_core.memory.decode.clip import decode_clip
+from svd_core.memory.decode.plan import DecodePlan
+from svd_core.models.autoencoder import Autoencoder
 from tests.support.allocations import HOST, AllocationCounter
 
 SMALL = AutoencoderConfig(channels=32, channel_mult=(1, 2), num_res_blocks=1)
@@ -60,12 +62,12 @@ def whole(vae: Autoencoder) -> Tensor:
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_every_plan_gives_the_whole_clip(vae: Autoencoder, whole: Tensor, plan: DecodePlan) -> None:
-    assert relative(vae.decode_planned(latents(), plan), whole) <= 5e-6
+    assert relative(decode_clip(vae, latents(), plan), whole) <= 5e-6
 
 
 @pytest.mark.parametrize("plan", [plan for plan in PLANS if not plan.recompute], ids=str)
 def test_every_plan_gives_the_image_decoders_pictures(image_vae: Autoencoder, plan: DecodePlan) -> None:
-    assert relative(image_vae.decode_planned(latents(4), plan), image_vae.decode(latents(4))) <= 5e-6
+    assert relative(decode_clip(image_vae, latents(4), plan), image_vae.decode(latents(4))) <= 5e-6
 
 
 @pytest.mark.parametrize("plan", SOME_PLANS, ids=str)
@@ -73,7 +75,7 @@ def test_every_plan_gives_the_image_decoders_pictures(image_vae: Autoencoder, pl
 def test_odd_shapes(plan: DecodePlan, shape: tuple[int, int, int]) -> None:
     """In fp64: the moments of so few numbers magnify the rounding of fp32, that of the whole-clip decode as well."""
     vae, z = make(SMALL).double(), latents(*shape).double()
-    error = vae.decode_planned(z, plan) - vae.decode(z)
+    error = decode_clip(vae, z, plan) - vae.decode(z)
     assert float(error.norm() / vae.decode(z).norm()) <= 1e-12
 
 
@@ -81,7 +83,7 @@ def test_odd_shapes(plan: DecodePlan, shape: tuple[int, int, int]) -> None:
 def test_clips_of_a_batch_do_not_mix(vae: Autoencoder, plan: DecodePlan) -> None:
     z = latents(6)
     apart = torch.cat([vae.decode(clip) for clip in z.split(3)])
-    assert relative(vae.decode_planned(z, plan, num_frames=3), apart) <= 5e-6
+    assert relative(decode_clip(vae, z, plan, num_frames=3), apart) <= 5e-6
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -93,7 +95,7 @@ def test_16_bits_lose_no_more_than_the_whole_clip_does(dtype: torch.dtype) -> No
         exact = make(config, seed).decode(z)
         vae = make(config, seed).to(dtype)
         whole.append(relative(vae.decode(z.to(dtype)), exact))
-        split.append([relative(vae.decode_planned(z.to(dtype), plan), exact) for plan in SOME_PLANS])
+        split.append([relative(decode_clip(vae, z.to(dtype), plan), exact) for plan in SOME_PLANS])
     if dtype == torch.float16:
         assert max(map(max, split)) <= 2e-3
     for errors in zip(*split, strict=True):
@@ -102,7 +104,7 @@ def test_16_bits_lose_no_more_than_the_whole_clip_does(dtype: torch.dtype) -> No
 
 def test_latents_and_the_pictures_of_the_caller_are_left_alone(vae: Autoencoder) -> None:
     z = latents()
-    vae.decode_planned(z, DecodePlan(2))
+    decode_clip(vae, z, DecodePlan(2))
     assert torch.equal(z, latents())
 
 
@@ -112,7 +114,7 @@ def test_spilled_peak_does_not_grow_with_the_clip(recompute: bool) -> None:
     for frames in (8, 16, 32, 64, 128):
         z = latents(frames, 8, 12)
         with AllocationCounter() as counter:
-            vae.decode_planned(z, DecodePlan(2, 1, True, recompute))
+            decode_clip(vae, z, DecodePlan(2, 1, True, recompute))
         peaks[frames] = counter.peak["cpu"]
         assert counter.peak[HOST] > frames * 32 * 16 * 24 * 4  # where the clip is
     assert max(peaks.values()) <= 1.1 * min(peaks.values()), peaks
@@ -126,10 +128,10 @@ def test_a_device_that_is_too_small_gets_smaller_splits(
 ) -> None:
     z = latents(FRAMES, 16, 12)
     with AllocationCounter() as unlimited:
-        vae.decode_planned(z, DecodePlan(FRAMES))
+        decode_clip(vae, z, DecodePlan(FRAMES))
     limit = int(share * unlimited.peak["cpu"])
     with AllocationCounter(limit) as counter, caplog.at_level(logging.WARNING):
-        pictures = vae.decode_planned(z, plan)
+        pictures = decode_clip(vae, z, plan)
     assert relative(pictures, vae.decode(z)) <= 5e-6
     assert counter.peak["cpu"] <= limit
     assert all("Out of memory while decoding; going on with" in record.message for record in caplog.records)
@@ -139,10 +141,10 @@ def test_a_device_that_is_too_small_gets_smaller_splits(
 def test_the_image_decoder_steps_down_too(image_vae: Autoencoder) -> None:
     z = latents(FRAMES, 16, 12)
     with AllocationCounter() as unlimited:
-        image_vae.decode_planned(z, DecodePlan(FRAMES))
+        decode_clip(image_vae, z, DecodePlan(FRAMES))
     limit = unlimited.peak["cpu"] // 12
     with AllocationCounter(limit) as counter:
-        pictures = image_vae.decode_planned(z, DecodePlan(FRAMES))
+        pictures = decode_clip(image_vae, z, DecodePlan(FRAMES))
     assert relative(pictures, image_vae.decode(z)) <= 5e-6
     assert counter.peak["cpu"] <= limit
 
@@ -171,10 +173,10 @@ def test_wherever_memory_runs_out_the_pictures_are_the_same(plan: DecodePlan) ->
     vae, z = make(SMALL).double(), latents(3, 3, 2).double()
     whole = vae.decode(z)
     with Failing(0) as counted:
-        vae.decode_planned(z, plan)
+        decode_clip(vae, z, plan)
     for at in range(2, counted.seen, max(counted.seen // 20, 1)):
         with Failing(at) as failing:
-            pictures = vae.decode_planned(z, plan)
+            pictures = decode_clip(vae, z, plan)
         assert failing.seen > at
         assert float((pictures - whole).norm() / whole.norm()) <= 1e-12, at
 
@@ -191,7 +193,7 @@ def test_finished_blocks_are_not_done_again(vae: Autoencoder, whole: Tensor, mon
         return head(x)
 
     monkeypatch.setattr(vae.decoder, "head", failing_head)
-    pictures = vae.decode_planned(latents(), DecodePlan(4))
+    pictures = decode_clip(vae, latents(), DecodePlan(4))
     handle.remove()
     assert sum(frames) == FRAMES
     assert calls == [4, 3, 1, 1, 1]  # the window that was done stays; the one that failed is done in smaller ones
@@ -209,15 +211,15 @@ def test_a_host_may_tell_its_own_errors(vae: Autoencoder, whole: Tensor, monkeyp
 
     monkeypatch.setattr(vae.decoder, "head", failing_head)
     with pytest.raises(RuntimeError, match="says no"):
-        vae.decode_planned(latents(), DecodePlan(4))
-    pictures = vae.decode_planned(latents(), DecodePlan(4), is_oom=lambda error: "says no" in str(error))
+        decode_clip(vae, latents(), DecodePlan(4))
+    pictures = decode_clip(vae, latents(), DecodePlan(4), is_oom=lambda error: "says no" in str(error))
     assert relative(pictures, whole) <= 5e-6
 
 
 def test_the_smallest_split_that_fails_says_so(vae: Autoencoder) -> None:
     z = latents()
     with pytest.raises(torch.OutOfMemoryError), AllocationCounter(limit=100):
-        vae.decode_planned(z, DecodePlan(2))
+        decode_clip(vae, z, DecodePlan(2))
 
 
 @pytest.mark.parametrize("change", [{"frames_at_once": 0}, {"frames_at_once": -1}, {"frames_at_once": 1, "bands": 0}])
@@ -229,4 +231,4 @@ def test_plans_that_mean_nothing(change: dict[str, int]) -> None:
 @pytest.mark.parametrize(("frames", "clip"), [(7, 3), (0, 3), (3, -1)])
 def test_frames_that_are_not_whole_clips(vae: Autoencoder, frames: int, clip: int) -> None:
     with pytest.raises(SVDError, match="whole clips"):
-        vae.decode_planned(latents(frames), DecodePlan(1), num_frames=clip)
+        decode_clip(vae, latents(frames), DecodePlan(1), num_frames=clip)

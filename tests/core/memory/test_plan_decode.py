@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 
 from svd_core import SVDError
 from svd_core.config import AutoencoderConfig
+from svd_core.memory.decode.clip import decode_clip
 from svd_core.memory.decode.footprint import decode_footprint, encode_bytes
-from svd_core.memory.decode_plan import USABLE, describe_decode, plan_decode
-from svd_core.memory.device import free_memory, room_to_spill
-from svd_core.models.autoencoder import Autoencoder, DecodePlan
+from svd_core.memory.decode.plan import DecodeCall, DecodePlan
+from svd_core.memory.decode.planner import describe_decode, plan_decode
+from svd_core.memory.device import USABLE, free_memory, room_to_spill
+from svd_core.models.autoencoder import Autoencoder
 from tests.support.allocations import HOST, AllocationCounter
 
 FULL = AutoencoderConfig()
 FULL_IMAGE = AutoencoderConfig(temporal_decoder=False)
 NARROW = AutoencoderConfig(channels=32)
-HD = (FULL, 72, 128, 25, torch.float16)
+HD = DecodeCall(FULL, 72, 128, 25, torch.float16)
 GB = 10**9
 
 MakeVae = Callable[[AutoencoderConfig, torch.dtype], Autoencoder]
@@ -66,8 +69,8 @@ def test_peaks_are_the_measured_ones(
 ) -> None:
     vae, z = make(config, dtype), torch.randn(frames, 4, *size).to(dtype)
     with AllocationCounter() as counter:
-        vae.decode_planned(z, plan)
-    planned = decode_footprint(config, *size, frames, dtype, plan)
+        decode_clip(vae, z, plan)
+    planned = decode_footprint(DecodeCall(config, *size, frames, dtype), plan)
     assert planned.device == pytest.approx(counter.peak["cpu"], rel=0.1)
     assert planned.host == pytest.approx(counter.peak[HOST], rel=0.1)
 
@@ -81,14 +84,14 @@ def test_peak_of_an_encode_is_the_measured_one(make: MakeVae, size: tuple[int, i
 
 
 def test_full_size_decode_fits_three_gigabytes() -> None:
-    needed = decode_footprint(*HD, DecodePlan(2, spill=True))
+    needed = decode_footprint(HD, DecodePlan(2, spill=True))
     assert needed.device <= 3 * GB
-    assert decode_footprint(*HD, DecodePlan(1, 4, spill=True)).device <= GB / 2
+    assert decode_footprint(HD, DecodePlan(1, 4, spill=True)).device <= GB / 2
 
 
 def test_more_room_never_means_a_slower_plan() -> None:
     """From bands over host memory to the whole clip at once."""
-    plans = [plan_decode(*HD, free * GB, 64 * GB) for free in (1, 2, 3, 4, 6, 9, 12, 16, 24, 48, 80)]
+    plans = [plan_decode(HD, free * GB, 64 * GB) for free in (1, 2, 3, 4, 6, 9, 12, 16, 24, 48, 80)]
     speed = [(-p.bands, not p.spill, not p.recompute, p.frames_at_once) for p in plans]
     assert speed == sorted(speed)
     assert plans[0].bands > 1
@@ -97,79 +100,79 @@ def test_more_room_never_means_a_slower_plan() -> None:
 
 @pytest.mark.parametrize("free", [1, 2, 3, 5, 8, 13, 21])
 def test_the_plan_fits(free: int) -> None:
-    plan = plan_decode(*HD, free * GB, 64 * GB)
-    assert decode_footprint(*HD, plan).device <= USABLE * free * GB
+    plan = plan_decode(HD, free * GB, 64 * GB)
+    assert decode_footprint(HD, plan).device <= USABLE * free * GB
 
 
 def test_one_buffer_pays_where_two_do_not_fit_and_the_host_is_slow_to_reach() -> None:
-    clip = (FULL, 72, 128, 96, torch.float16)
-    needed = decode_footprint(*clip, DecodePlan(1)).device
-    plan = plan_decode(*clip, int(needed / USABLE) - 1, 64 * GB)
+    clip = replace(HD, num_frames=96)
+    needed = decode_footprint(clip, DecodePlan(1)).device
+    plan = plan_decode(clip, int(needed / USABLE) - 1, 64 * GB)
     assert plan.recompute
     assert not plan.spill
 
 
 def test_a_host_without_room_is_not_spilled_to() -> None:
-    assert not plan_decode(*HD, 9 * GB, 0).spill
-    assert not plan_decode(*HD, 9 * GB, 1 * GB).spill
-    assert plan_decode(*HD, 3 * GB, None).spill
+    assert not plan_decode(HD, 9 * GB, 0).spill
+    assert not plan_decode(HD, 9 * GB, 1 * GB).spill
+    assert plan_decode(HD, 3 * GB, None).spill
 
 
 def test_frames_at_once_are_a_bound() -> None:
-    assert plan_decode(*HD, 80 * GB, 0, frames_at_once=3) == DecodePlan(3)
-    assert plan_decode(*HD, 80 * GB, 0, frames_at_once=99) == DecodePlan(25)
-    assert plan_decode(*HD, 3 * GB, 64 * GB, frames_at_once=8).frames_at_once <= 8
+    assert plan_decode(HD, 80 * GB, 0, frames_at_once=3) == DecodePlan(3)
+    assert plan_decode(HD, 80 * GB, 0, frames_at_once=99) == DecodePlan(25)
+    assert plan_decode(HD, 3 * GB, 64 * GB, frames_at_once=8).frames_at_once <= 8
 
 
 @pytest.mark.parametrize("free", [None, 0])
 def test_unknown_or_no_free_memory_gets_the_smallest_plan_that_costs_little(free: int | None) -> None:
-    assert plan_decode(*HD, free, 0) == DecodePlan(1)
-    assert plan_decode(*HD, free, 0, frames_at_once=4) == DecodePlan(4)
-    assert plan_decode(*HD, 0, None).spill
+    assert plan_decode(HD, free, 0) == DecodePlan(1)
+    assert plan_decode(HD, free, 0, frames_at_once=4) == DecodePlan(4)
+    assert plan_decode(HD, 0, None).spill
 
 
 def test_what_does_not_fit_is_refused_with_what_would() -> None:
-    free = 6 * GB
+    free, large = 6 * GB, DecodeCall(FULL, 144, 256, 64, torch.float16)
     with pytest.raises(SVDError) as error:
-        plan_decode(FULL, 144, 256, 64, torch.float16, free, 0)
+        plan_decode(large, free, 0)
     words = str(error.value)
     assert "64 frames of 2048x1152" in words
     assert "6.0 GB" in words
     assert "\n" not in words
     frames = int(words.split(";")[1].split()[0])
-    plan_decode(FULL, 144, 256, frames, torch.float16, free, 0)
+    plan_decode(replace(large, num_frames=frames), free, 0)
     with pytest.raises(SVDError):
-        plan_decode(FULL, 144, 256, frames + 1, torch.float16, free, 0)
+        plan_decode(replace(large, num_frames=frames + 1), free, 0)
     width, height = (int(side) // 8 for side in words.split(" or ")[1].split()[0].split("x"))
-    plan_decode(FULL, height, width, 64, torch.float16, free, 0)
+    plan_decode(replace(large, height=height, width=width), free, 0)
 
 
 def test_a_cpu_is_refused_for_its_one_memory() -> None:
     """Buffers in host memory would be in the same memory: what is needed is that of a plan without them."""
-    clip = (FULL, 64, 64, 128, torch.float32)
+    clip = DecodeCall(FULL, 64, 64, 128, torch.float32)
     with pytest.raises(SVDError) as error:
-        plan_decode(*clip, 15 * GB, 0)
-    least = min(decode_footprint(*clip, DecodePlan(1, bands, recompute=True)).device for bands in (1, 64))
+        plan_decode(clip, 15 * GB, 0)
+    least = min(decode_footprint(clip, DecodePlan(1, bands, recompute=True)).device for bands in (1, 64))
     assert f"needs {least / 1e9:.1f} GB of memory, of which 15.0 GB are free, and may take 80%" in str(error.value)
     assert least > USABLE * 15 * GB
     with pytest.raises(SVDError, match=r"on the device, of which 10\.0 MB are free, and .* in host memory of 15\.0 GB"):
-        plan_decode(*clip, 10_000_000, 15 * GB)
+        plan_decode(clip, 10_000_000, 15 * GB)
 
 
 def test_nothing_at_all_fits() -> None:
     with pytest.raises(SVDError, match="free some memory first"):
-        plan_decode(*HD, 1000, 0)
+        plan_decode(HD, 1000, 0)
 
 
 def test_the_image_decoder_has_nothing_to_recompute() -> None:
     for free in (1, 2, 3, 30):
-        assert not plan_decode(FULL_IMAGE, 72, 128, 25, torch.float16, free * GB, 64 * GB).recompute
+        assert not plan_decode(replace(HD, config=FULL_IMAGE), free * GB, 64 * GB).recompute
 
 
 def test_one_line_for_the_log() -> None:
-    line = describe_decode(*HD, DecodePlan(2, spill=True), 4 * GB)
+    line = describe_decode(HD, DecodePlan(2, spill=True), 4 * GB)
     assert line == "decode: 25 frames, 2 at once, 7.5 GB in host memory, peak 2.7 GB of 4.0 GB free"
-    assert describe_decode(*HD, DecodePlan(99), None).startswith("decode: 25 frames, 25 at once, peak ")
+    assert describe_decode(HD, DecodePlan(99), None).startswith("decode: 25 frames, 25 at once, peak ")
 
 
 def test_free_memory_of_the_cpu_is_known() -> None:

@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from svd_core.memory.decode.clip import decode_clip
 from svd_core.memory.decode.moments import LARGE, measure, silu_norm
-from svd_core.models.autoencoder import Autoencoder, DecodePlan, decoder
+from svd_core.memory.decode.plan import DecodePlan
+from svd_core.models.autoencoder import Autoencoder, decoder
 from svd_core.models.kernels import memory_format
 from svd_core.models.kernels.group_norm import activated, normalised
 from svd_core.models.kernels.memory_format import (
@@ -105,7 +107,7 @@ def test_narrow_networks_keep_their_channels_side_by_side() -> None:
     of_unet, of_vae = layouts(network), layouts(vae)
     network(**clip(torch.float32), num_frames=3)
     for plan in (DecodePlan(3), DecodePlan(2)):
-        vae.decode_planned(latents(torch.float32), plan)
+        decode_clip(vae, latents(torch.float32), plan)
     assert len(of_unet) > 20
     assert all(of_unet)
     assert len(of_vae) > 20
@@ -123,7 +125,7 @@ def results() -> list[Tensor]:
     network, vae = networks(torch.float64)
     z = latents(torch.float64)
     plans = [DecodePlan(3), DecodePlan(1), DecodePlan(2, 2, True), DecodePlan(2, 1, False, True)]
-    decoded = [vae.decode(z), *(vae.decode_planned(z, plan) for plan in plans)]
+    decoded = [vae.decode(z), *(decode_clip(vae, z, plan) for plan in plans)]
     return [network(**clip(torch.float64), num_frames=3), *decoded]
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from svd_core.config import AutoencoderConfig, ClipVisionConfig, UNetConfig
+from svd_core.memory.decode.clip import decode_clip
+from svd_core.memory.decode.plan import DecodePlan
 from svd_core.models.autoencoder import Autoencoder
 from svd_core.models.blend import AlphaBlender
 from svd_core.models.image_encoder import ClipVision
@@ -153,7 +155,7 @@ def test_blend_weighs_the_spatial_path_by_alpha() -> None:
 def test_decode_a_few_frames_at_once_equals_the_whole_clip(vae: Autoencoder, frames_at_once: int, clips: int) -> None:
     z = torch.randn(clips * 5, 4, 6, 4, dtype=torch.float64)
     whole = vae.decode(z, num_frames=5)
-    assert relative(vae.decode(z, num_frames=5, frames_at_once=frames_at_once), whole) < 1e-12
+    assert relative(decode_clip(vae, z, DecodePlan(frames_at_once), num_frames=5), whole) < 1e-12
 
 
 def test_decoding_frames_apart_is_another_picture(vae: Autoencoder) -> None:
@@ -165,7 +167,7 @@ def test_decoding_frames_apart_is_another_picture(vae: Autoencoder) -> None:
 
 def test_more_frames_at_once_than_there_are(vae: Autoencoder) -> None:
     z = torch.randn(2, 4, 6, 4, dtype=torch.float64)
-    assert torch.equal(vae.decode(z, frames_at_once=9), vae.decode(z))
+    assert relative(decode_clip(vae, z, DecodePlan(9)), vae.decode(z)) < 1e-12
 
 
 def test_a_clip_of_one_frame_decodes(vae: Autoencoder) -> None:
@@ -178,9 +180,10 @@ def test_fp16_framewise_decode_stays_close_to_fp32() -> None:
     z = torch.randn(4, 4, 6, 4)
     exact = vae.decode(z)
     halved = vae.half()
-    error = {n: relative(halved.decode(z.half(), frames_at_once=n).float(), exact) for n in (0, 1, 3)}
-    assert max(error.values()) < 5e-3
-    assert max(error[1], error[3]) < 1.5 * error[0]
+    whole = relative(halved.decode(z.half()).float(), exact)
+    split = [relative(decode_clip(halved, z.half(), DecodePlan(n)).float(), exact) for n in (1, 3)]
+    assert max(whole, *split) < 5e-3
+    assert max(split) < 1.5 * whole
 
 
 def test_image_decoder_treats_frames_alone() -> None:

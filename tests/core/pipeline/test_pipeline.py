@@ -225,6 +225,23 @@ def test_half_precision_decode_that_overflows_is_repeated_in_fp32(
     assert next(pipe.vae.decoder.parameters()).dtype == torch.float16
 
 
+@torch.inference_mode()
+def test_a_decode_after_an_fp32_retry_that_failed_works(checkpoint: Path) -> None:
+    pipe = SVDPipeline.from_checkpoint(checkpoint, device="cpu", dtype=torch.float16)
+    latents = torch.randn(3, 4, 8, 16, generator=torch.Generator().manual_seed(0))
+    before = pipe.decode(latents)
+
+    def fail_in_fp32(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if inputs[0].dtype == torch.float32:
+            raise torch.OutOfMemoryError("no memory for fp32")
+
+    hook = pipe.vae.decoder.conv_out.register_forward_pre_hook(fail_in_fp32)
+    with pytest.raises(torch.OutOfMemoryError):
+        pipe.decode(3e3 * latents)
+    hook.remove()
+    assert torch.equal(pipe.decode(latents), before)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.01), (torch.bfloat16, 0.1)], ids=str)
 def test_other_precisions_run_the_whole_way(checkpoint: Path, dtype: torch.dtype, tolerance: float) -> None:
     clips = [
