@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ...models.autoencoder.blocks import AttnBlock, ResnetBlock, Upsample
 from ...models.autoencoder.decoder import Decoder
+from ...models.kernels.group_norm import Moments, measure, scale_shift
 from .clip_buffer import ClipBuffer, Tile
-from .moments import Moments, measure, scale_shift
 from .sweep import Workspace
 
 Layer = Callable[[Tensor], Tensor]
@@ -39,13 +39,13 @@ def spatial_in_bands(
     landing = x if out is clip else (out or space.buffer(1, *h.shape[1:]))
     offset = 0 if out is None or landing is x else frame.start
     silu_norm = _frame_norm(space, h, block.norm2)
-    moments = []
+    moments: list[Moments] = []
     for band in _bands(space, h.whole):
         y = _conv_rows(lambda rows: block.conv2(silu_norm(rows)), h, band)
         y += block.nin_shortcut(x.read(band).wait())
         measured = measure(y, groups)
         landing.write(band.later(offset), y)
-        moments.append(measured)
+        moments += measured
     space.transfers.finish()
     if out is clip:
         clip.copy_frame(frame.start, x)
@@ -78,8 +78,10 @@ def _conv_rows(conv: Layer, source: ClipBuffer, band: Tile, scale: int = 1) -> T
 
 def _frame_norm(space: Workspace, source: ClipBuffer, norm: nn.GroupNorm, frame: Tile | None = None) -> Layer:
     """`norm` with the moments of a whole frame, and SiLU."""
-    pieces = [measure(source.read(band).wait(), norm.num_groups) for band in _bands(space, frame or source.whole)]
-    return scale_shift(pieces, norm, space.like).silu_window
+    moments: list[Moments] = []
+    for band in _bands(space, frame or source.whole):
+        moments += measure(source.read(band).wait(), norm.num_groups)
+    return scale_shift(norm, moments, space.like).silu
 
 
 def _prepared(space: Workspace, clip: ClipBuffer, frame: Tile, prepare: Layer, channels: int) -> ClipBuffer:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from ...errors import SVDError
 from ...models.autoencoder.blocks import ResnetBlock, Upsample, VideoResnetBlock
 from ...models.autoencoder.decoder import Decoder
+from ...models.kernels.group_norm import Moments, measure
 from ..device import is_out_of_memory
 from .bands import head_in_bands, spatial_in_bands
 from .clip_buffer import ClipBuffer, Tile
-from .moments import Moments, measure
 from .plan import DecodePlan
 from .sweep import IsOutOfMemory, Workspace
 from .temporal import mix_frames, temporal_half, temporal_half_recomputed
@@ -169,7 +169,7 @@ def _spatial_half(
         x = block.spatial(x)
         measured = measure(x, groups)
         out.write(tile.scaled(scale), x)
-        moments.append(measured)
+        moments.extend(measured)
 
     space.sweep(clip.whole, lambda tile: _whole_frames(space, clip, tile), work, whole_rows=True)
     return out, moments

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ...models.autoencoder.blocks import VideoResnetBlock
 from ...models.autoencoder.decoder import Decoder
+from ...models.kernels.group_norm import Moments, measure, scale_shift
 from .clip_buffer import ClipBuffer, Tile
-from .moments import Moments, measure, scale_shift, zero_window
 from .sweep import Workspace
+from .windows import silu_window, zero_window
 
 
 def temporal_half(space: Workspace, block: VideoResnetBlock, clip: ClipBuffer, moments: list[Moments]) -> None:
@@ -24,21 +25,21 @@ def temporal_half(space: Workspace, block: VideoResnetBlock, clip: ClipBuffer, m
     num_frames = clip.shape[0]
     hidden = space.buffer(*clip.shape)
     hidden_moments: list[Moments] = []
-    affine = space.make(lambda: scale_shift(moments, norm1, space.like))
+    affine = space.make(lambda: scale_shift(norm1, moments, space.like))
 
     def first(tile: Tile, inputs: list[Tensor]) -> None:
-        x = affine.silu_window(inputs.pop(), tile.start == 0, tile.stop == num_frames)
+        x = silu_window(affine, inputs.pop(), tile.start == 0, tile.stop == num_frames)
         x = _convolve(conv1, x)
         measured = measure(x, norm2.num_groups)
         hidden.write(tile, x)
-        hidden_moments.append(measured)
+        hidden_moments.extend(measured)
 
     space.sweep(clip.whole, lambda tile: [clip.read(tile.with_frames(1, 1, num_frames))], first)
-    affine = space.make(lambda: scale_shift(hidden_moments, norm2, space.like))
+    affine = space.make(lambda: scale_shift(norm2, hidden_moments, space.like))
     weight = space.make(lambda: block.temporal_weight(space.like))
 
     def second(tile: Tile, inputs: list[Tensor]) -> None:
-        x = affine.silu_window(inputs.pop(), tile.start == 0, tile.stop == num_frames)
+        x = silu_window(affine, inputs.pop(), tile.start == 0, tile.stop == num_frames)
         x = _convolve(conv2, x)
         spatial = inputs.pop()
         torch.addcmul(spatial, x, weight, out=spatial)
@@ -63,15 +64,15 @@ def temporal_half_recomputed(
     (norm1, conv1), (norm2, conv2) = block.time_stack.norms_and_convs()
     num_frames = clip.shape[0]
     hidden_moments: list[Moments] = []
-    affine1 = space.make(lambda: scale_shift(moments, norm1, space.like))
+    affine1 = space.make(lambda: scale_shift(norm1, moments, space.like))
 
     def first(tile: Tile, inputs: list[Tensor]) -> None:
-        x = affine1.silu_window(inputs.pop(), tile.start == 0, tile.stop == num_frames)
+        x = silu_window(affine1, inputs.pop(), tile.start == 0, tile.stop == num_frames)
         x = _convolve(conv1, x)
-        hidden_moments.append(measure(x, norm2.num_groups))
+        hidden_moments.extend(measure(x, norm2.num_groups))
 
     space.sweep(clip.whole, lambda tile: [clip.read(tile.with_frames(1, 1, num_frames))], first)
-    affine2 = space.make(lambda: scale_shift(hidden_moments, norm2, space.like))
+    affine2 = space.make(lambda: scale_shift(norm2, hidden_moments, space.like))
     weight = space.make(lambda: block.temporal_weight(space.like))
     overwritten = space.make(lambda: space.like.new_empty(2, *clip.shape[1:]))
 
@@ -80,9 +81,9 @@ def temporal_half_recomputed(
         before = overwritten[max(2 - tile.start, 0) :, :, tile.top : tile.bottom]
         x = torch.cat([before, ahead])
         own = slice(len(before), len(before) + tile.frames)
-        hidden = affine1.silu_window(x, tile.start <= 1, tile.stop >= num_frames - 1)
+        hidden = silu_window(affine1, x, tile.start <= 1, tile.stop >= num_frames - 1)
         hidden = _convolve(conv1, hidden)
-        hidden = affine2.silu_window(hidden, tile.start == 0, tile.stop == num_frames)
+        hidden = silu_window(affine2, hidden, tile.start == 0, tile.stop == num_frames)
         update = _convolve(conv2, hidden)
         kept = x[: own.stop][-2:]
         overwritten[2 - len(kept) :, :, tile.top : tile.bottom] = kept

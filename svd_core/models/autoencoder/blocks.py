@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from ...config import AutoencoderConfig
-from ...memory.decode.moments import silu_norm
-from ..blend import blend_weight
-from ..kernels.group_norm import normalised
+from ..kernels.group_norm import normalise, normalise_silu
 from ..kernels.memory_format import clips_of_frames, frames_of_clips
 from ..layers import Layers
+from ..temporal import TemporalResBlock, blend_weight
 
 
 class ResnetBlock(nn.Module):
@@ -30,8 +27,8 @@ class ResnetBlock(nn.Module):
 
     def spatial(self, x: Tensor) -> Tensor:
         """x: bt c h w. Each picture by itself; never more than three tensors of the picture's size."""
-        h = self.conv1(silu_norm(self.norm1, x))
-        h = silu_norm(self.norm2, h)
+        h = self.conv1(normalise_silu(self.norm1, x))
+        h = normalise_silu(self.norm2, h)
         h = self.conv2(h)
         h += self.nin_shortcut(x)
         return h
@@ -39,32 +36,6 @@ class ResnetBlock(nn.Module):
     def forward(self, x: Tensor, num_frames: int = 1) -> Tensor:
         """x: bt c h w; num_frames is for the temporal block of the same interface."""
         return self.spatial(x)
-
-
-class TemporalStack(nn.Module):
-    """f of the temporal path s + f(s): norm, SiLU, conv over frames, twice; norms take the whole clip's statistics."""
-
-    def __init__(self, layers: Layers, config: AutoencoderConfig, channels: int) -> None:
-        super().__init__()
-        groups, eps = config.norm_groups, config.temporal_eps
-        self.in_layers = nn.Sequential(
-            layers.group_norm(groups, channels, eps), nn.SiLU(), layers.temporal_conv(channels, channels)
-        )
-        self.out_layers = nn.Sequential(
-            layers.group_norm(groups, channels, eps), nn.SiLU(), nn.Identity(), layers.temporal_conv(channels, channels)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        (norm1, conv1), (norm2, conv2) = self.norms_and_convs()
-        x = conv1(silu_norm(norm1, x))
-        x = silu_norm(norm2, x)
-        return conv2(x)  # b c t n
-
-    def norms_and_convs(self) -> tuple[tuple[nn.GroupNorm, nn.Module], tuple[nn.GroupNorm, nn.Module]]:
-        """Both halves in their parts, for a decode that brings its own moments."""
-        norm1, _, conv1 = self.in_layers
-        norm2, _, _, conv2 = self.out_layers
-        return (cast(nn.GroupNorm, norm1), conv1), (cast(nn.GroupNorm, norm2), conv2)
 
 
 class VideoResnetBlock(ResnetBlock):
@@ -75,7 +46,7 @@ class VideoResnetBlock(ResnetBlock):
 
     def __init__(self, layers: Layers, config: AutoencoderConfig, c_in: int, c_out: int) -> None:
         super().__init__(layers, config, c_in, c_out)
-        self.time_stack = TemporalStack(layers, config, c_out)
+        self.time_stack = TemporalResBlock(layers, c_out, config.norm_groups, config.temporal_eps)
         self.mix_factor = nn.Parameter(torch.zeros(1))
 
     def temporal_weight(self, like: Tensor) -> Tensor:
@@ -104,7 +75,7 @@ class AttnBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: bt c h w."""
-        h = normalised(self.norm, x)
+        h = normalise(self.norm, x)
         return x + self.attend(h, *self.keys_values(h))
 
     def keys_values(self, h: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...config import AutoencoderConfig
-from ...memory.decode.moments import silu_norm
+from ..kernels.group_norm import normalise_silu
 from ..kernels.memory_format import best_format, clips_of_frames, frames_of_clips, laid_out
 from ..layers import Layers
 from .blocks import Middle, ResnetBlock, Upsample, VideoResnetBlock
@@ -72,7 +72,7 @@ class Decoder(nn.Module):
 
     def head(self, x: Tensor) -> Tensor:
         """The last norm and convolution, frame by frame."""
-        return self.conv_out(silu_norm(self.norm_out, x))
+        return self.conv_out(normalise_silu(self.norm_out, x))
 
     def mix_frames(self, x: Tensor, num_frames: int) -> Tensor:
         """The temporal decoder's last layer, a convolution over the frames of the finished pictures."""

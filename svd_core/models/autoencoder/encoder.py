@@ -9,7 +9,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from ...config import AutoencoderConfig
-from ...memory.decode.moments import silu_norm
+from ..kernels.group_norm import normalise_silu
 from ..layers import Layers
 from .blocks import Downsample, Middle, ResnetBlock
 
@@ -48,4 +48,4 @@ class Encoder(nn.Module):
         for level in cast(Iterable[EncoderLevel], self.down):
             for layer in level.layers():
                 x = layer(x)
-        return self.conv_out(silu_norm(self.norm_out, self.mid(x)))
+        return self.conv_out(normalise_silu(self.norm_out, self.mid(x)))

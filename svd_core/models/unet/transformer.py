@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from ..attention import CrossAttention, FeedForward
-from ..blend import AlphaBlender
 from ..embeddings import sinusoidal_embedding
-from ..kernels.group_norm import normalised
+from ..kernels.group_norm import normalise
 from ..kernels.memory_format import frames_of_tokens, tokens_of_frames
 from ..layers import Layers
+from ..temporal import AlphaBlender
 from .frame_positions import TrainedPositions
 from .hooks import UNetHooks
 
@@ -50,7 +50,7 @@ class TransformerBlock(nn.Module):
 
 
 def _added(x: Tensor, update: Tensor) -> Tensor:
-    """x + update, in place; gradients need the x that was normalised."""
+    """x + update, in place; gradients need the x that was normalise."""
     return x + update if torch.is_grad_enabled() else x.add_(update)
 
 
@@ -100,7 +100,7 @@ class SpatialVideoTransformer(nn.Module):
         height, pixels = x.shape[2], x.shape[2] * x.shape[3]
         position = hooks.once(self.time_pos_embed, lambda: self.frame_positions(num_frames, x))  # t 1 c
         weight = hooks.once(self.time_mixer, lambda: self._temporal_weight(x, num_frames, image_only))
-        tokens = self.proj_in(tokens_of_frames(normalised(self.norm, x)))  # (b t) n c
+        tokens = self.proj_in(tokens_of_frames(normalise(self.norm, x)))  # (b t) n c
         for index, (spatial, temporal) in enumerate(zip(self.transformer_blocks, self.time_stack, strict=True)):
             hooks.before_transformer_block(index)
             tokens = spatial(tokens, context, hooks)

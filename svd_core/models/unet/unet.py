@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...config import UNetConfig
 from ...diffusion.step_cache import OUTER_BLOCKS, Features
 from ..embeddings import sinusoidal_embedding
-from ..kernels.group_norm import activated
+from ..kernels.group_norm import normalise_silu
 from ..kernels.memory_format import laid_out
 from ..layers import Layers
 from ..split import Conditions, Split, run_split
@@ -116,7 +116,7 @@ class VideoUNet(nn.Module):
             size = skips[-1].shape[-2:] if skips else None
             h = run(block, torch.cat([h, skip], dim=1), size)
         norm, _, conv = self.out
-        return conv(activated(norm, h.to(x.dtype)))
+        return conv(normalise_silu(norm, h.to(x.dtype), hooks.norm_parameters))
 
     def _embed(self, c_noise: Tensor, y: Tensor, dtype: torch.dtype, hooks: UNetHooks) -> Tensor:
         sinusoid = sinusoidal_embedding(c_noise, self.config.model_channels, self.config.max_period)

@@ -10,10 +10,10 @@ from svd_core.config import AutoencoderConfig, ClipVisionConfig, UNetConfig
 from svd_core.memory.decode.clip import decode_clip
 from svd_core.memory.decode.plan import DecodePlan
 from svd_core.models.autoencoder import Autoencoder
-from svd_core.models.blend import AlphaBlender
 from svd_core.models.image_encoder import ClipVision
 from svd_core.models.layers import Layers
 from svd_core.models.split import Split
+from svd_core.models.temporal import AlphaBlender
 from svd_core.models.unet.hooks import UNetHooks
 from svd_core.models.unet.unet import VideoUNet
 

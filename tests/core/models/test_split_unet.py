@@ -12,7 +12,6 @@ from torch import Tensor
 from svd_core.errors import SVDError
 from svd_core.models.layers import Layers
 from svd_core.models.split import Split
-from svd_core.models.split.moments import ClipNorm, Moments
 from svd_core.models.unet.hooks import UNetHooks
 from svd_core.models.unet.unet import VideoUNet
 from tests.core.models.test_networks import DOUBLE, SMALL_UNET, randomised, relative, unet_inputs
@@ -171,28 +170,6 @@ def test_another_attention_function_is_handed_its_rows(unet: VideoUNet) -> None:
     given = inputs(clips=2)
     expected = unet(**given, hooks=Scaled())
     assert relative(unet(**given, hooks=Scaled(), split=Split(2, 5, 17)), expected) <= LIMIT
-
-
-@pytest.mark.parametrize("mean", [0.0, 1000.0])
-def test_moments_of_unequal_pieces_are_those_of_the_whole(mean: float) -> None:
-    """Where the mean is large, sums of squares in fp32 would leave no digit of the variance."""
-    x = (mean + torch.randn(6, 50, generator=torch.Generator().manual_seed(0))).double()
-    moments = Moments(groups=2)
-    for some in x.float().split([1, 30, 19], dim=1):
-        moments.add(some[None])
-    variance, expected = torch.var_mean(x.reshape(2, -1), dim=1, correction=0)
-    mean, found = moments.merged(slice(None))
-    torch.testing.assert_close(mean, expected, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(found, variance, rtol=1e-4, atol=0)
-
-
-def test_norm_with_known_moments_is_the_group_norm() -> None:
-    norm = randomised(torch.nn.GroupNorm(2, 6))
-    x = torch.randn(1, 6, 4, 9)  # b c t n
-    moments = Moments(groups=2)
-    moments.add(x)
-    found = ClipNorm(norm, moments.merged(slice(None)), x, UNetHooks()).activated(x[0])
-    assert relative(found, torch.nn.functional.silu(norm(x))) < 1e-6
 
 
 @pytest.mark.parametrize("counts", [(0, 1, 1), (1, -3, 1), (1, 1, 0)])
