@@ -1,7 +1,4 @@
-"""The nodes, and the adapters that make core objects look native to the host.
-
-Each node file is a schema and a few lines. Files named `host*` are the only ones that touch the host's internals.
-"""
+"""The nodes, one file each: a schema and a few lines. `host/` makes core objects look native to ComfyUI."""
 
 from __future__ import annotations
 

@@ -10,8 +10,7 @@ from torch import Tensor
 from ..svd_core.checkpoints.releases import UNKNOWN
 from ..svd_core.images.pictures import size_like, to_image_tensor
 from .host.folders import ALIASES, CATEGORY, io, show_text
-from .loader import PIXEL_MULTIPLE, RELEASE
-from .vae_conditioning import RELEASED_PIXEL_MULTIPLE
+from .host.sockets import pixel_multiple_of_model, release_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +43,7 @@ class SVDFitSize(io.ComfyNode):
     @classmethod
     def execute(cls, image: Tensor, model: Any = None) -> io.NodeOutput:
         picture_height, picture_width = to_image_tensor(image[:1]).shape[-2:]
-        release = (model and model.get_attachment(RELEASE)) or UNKNOWN
-        multiple = (model and model.get_attachment(PIXEL_MULTIPLE)) or RELEASED_PIXEL_MULTIPLE
+        release, multiple = release_of(model) or UNKNOWN, pixel_multiple_of_model(model)
         width, height = size_like(picture_width, picture_height, release.width * release.height, multiple)
         text = (
             f"{picture_width}x{picture_height} ({picture_width / picture_height:.2f} : 1) becomes "

@@ -10,9 +10,9 @@ from ..svd_core.checks import check_latents
 from ..svd_core.diffusion.held_frames import fit_masks, hold_frames, latent_masks, parse_frame_ids
 from ..svd_core.images.pictures import FIT_MODES
 from .host.folders import ALIASES, CATEGORY, io
-from .host.frames import encode_like, video_size
-from .host.latents import lone_clip
-from .vae_conditioning import check_vae
+from .host.latents import take_lone_clip
+from .host.sockets import check_vae
+from .host.vae import encode_like, video_size
 
 
 class SVDHoldFrames(io.ComfyNode):
@@ -70,7 +70,7 @@ class SVDHoldFrames(io.ComfyNode):
     ) -> io.NodeOutput:
         check_vae(vae)
         check_latents(latent["samples"])
-        clip = lone_clip(latent, "SVD Hold Frames")
+        clip = take_lone_clip(latent, "SVD Hold Frames")
         num_frames = len(clip)
         places = parse_frame_ids(frame_ids, num_frames)
         latents = encode_like(vae, pictures, clip, fit)

@@ -9,6 +9,7 @@ from ..svd_core.models.kernels.fp8 import FP8
 from .host.folders import ALIASES, CATEGORY, checkpoint_names, checkpoint_path, io
 from .host.image_encoder import SVDClipVision
 from .host.model import make_model
+from .host.sockets import attach_checkpoint
 from .host.vae import SVDVAE
 from .host.weights import open_host_file
 
@@ -20,8 +21,6 @@ WEIGHT_DTYPES = {
     "fp8_e4m3fn": FP8,
 }
 NO_FILE = "none"
-RELEASE = "svd_release"  # attachment of the MODEL
-PIXEL_MULTIPLE = "svd_pixel_multiple"
 
 
 class SVDLoader(io.ComfyNode):
@@ -87,8 +86,7 @@ class SVDLoader(io.ComfyNode):
             opened = extend(opened, checkpoint_path(extension))
         dtype = WEIGHT_DTYPES[weight_dtype]
         model = make_model(opened, dtype)
+        attach_checkpoint(model, opened)
         if dtype == FP8:  # of the UNet alone: the others are small, and their rounding would show more
             dtype = None
-        model.set_attachments(RELEASE, opened.release)
-        model.set_attachments(PIXEL_MULTIPLE, opened.config.pixel_multiple)
         return io.NodeOutput(model, SVDClipVision(opened, dtype), SVDVAE(opened, dtype))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..svd_core.checkpoints.lora import read_lora
-from ..svd_core.errors import SVDError
 from .host.folders import ALIASES, CATEGORY, io, lora_names, lora_path
 from .host.lora import unet_shapes_of, with_lora
-from .host.model import is_video_model
+from .host.sockets import check_model
 
 
 class SVDLoRA(io.ComfyNode):
@@ -43,8 +42,7 @@ class SVDLoRA(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, lora: str, strength: float) -> io.NodeOutput:
-        if not is_video_model(model):
-            raise SVDError("The model at SVD LoRA is not Stable Video Diffusion: connect the MODEL of SVD Loader.")
+        check_model(model, "SVD LoRA")
         if strength == 0:
             return io.NodeOutput(model)
         return io.NodeOutput(with_lora(model, read_lora(lora_path(lora), unet_shapes_of(model)), strength))

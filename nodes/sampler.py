@@ -9,17 +9,16 @@ from torch import Tensor
 
 from ..svd_core.checkpoints.releases import advise
 from ..svd_core.checks import check_latents, check_num_frames, check_positions
+from ..svd_core.config import AutoencoderConfig
 from ..svd_core.diffusion import schedules
 from ..svd_core.diffusion.guidance import GUIDANCE_KINDS, guidance_scale
 from ..svd_core.diffusion.samplers import SAMPLERS
 from ..svd_core.diffusion.speed import SPEEDS, speed_mode
-from ..svd_core.errors import SVDError
 from ..svd_core.memory.sampling_plan import MEMORY_CHOICES
 from .host.folders import ALIASES, CATEGORY, io
-from .host.latents import clip_length, clips_apart, count_pictures, joined
-from .host.model import is_video_model, num_positions
+from .host.latents import clip_length, count_pictures, join_clips, split_runs
 from .host.sampling import Sampling, sample_clips
-from .loader import RELEASE
+from .host.sockets import check_conditioning, check_model, num_positions, release_of
 
 logger = logging.getLogger(__name__)
 
@@ -174,14 +173,14 @@ class SVDSampler(io.ComfyNode):
         speed: str = "exact",
     ) -> io.NodeOutput:
         samples = latent_image["samples"]
-        check_model(model)
+        check_model(model, "SVD Sampler")
         check_latents(samples)
         num_frames = clip_length(latent_image, count_pictures(positive) if positive else 1)
         check_num_frames(num_frames)
         check_positions(num_frames, num_positions(model))
         for name, cond in (("positive", positive), ("negative", negative)):
             check_conditioning(name, cond)
-        warn(model, samples[:num_frames], positive)
+        log_advice(model, samples[:num_frames], positive)
 
         levels = model.get_model_object("model_sampling")
         lowest, highest = float(levels.sigma_min), float(levels.sigma_max)
@@ -189,36 +188,22 @@ class SVDSampler(io.ComfyNode):
         if denoise < 1:
             logger.info("SVD Sampler starts from the clip with noise of sigma %.3g (of %.3g).", sigmas[0], highest)
         scale = guidance_scale(guidance, min_cfg, max_cfg, num_frames)
-        runs = clips_apart(positive, negative, latent_image, num_frames, clips, seed)
+        runs = split_runs(positive, negative, latent_image, num_frames, clips, seed)
         sampled = sample_clips(model, runs, Sampling(sampler, sigmas, scale, memory, speed_mode(speed)))
-        return io.NodeOutput(joined(latent_image, sampled, [run.seed for run in runs]))
+        return io.NodeOutput(join_clips(latent_image, sampled, [run.seed for run in runs]))
 
 
-def check_model(model: Any) -> None:
-    """Raises SVDError for a MODEL of another family."""
-    if not is_video_model(model):
-        raise SVDError("The model connected to SVD Sampler is not Stable Video Diffusion; use the MODEL of SVD Loader.")
-
-
-def check_conditioning(name: str, cond: Any) -> None:
-    """Raises SVDError for conditioning that says nothing of a picture, such as an encoded prompt."""
-    if not cond or any("concat_latent_image" not in options for _, options in cond):
-        raise SVDError(
-            f"The {name} conditioning holds no picture for SVD (text prompts mean nothing to it); "
-            "connect it to VAE Encode Conditioning."
-        )
-
-
-def warn(model: Any, samples: Tensor, positive: Any) -> None:
-    """Log what is unusual for this checkpoint, one line each."""
+def log_advice(model: Any, samples: Tensor, positive: Any) -> None:
+    """Warn of settings that are unusual for this checkpoint, one line each. samples: t 4 h w."""
     options = positive[0][1]
     num_frames, _, height, width = samples.shape
+    scale = AutoencoderConfig().downscale
     for advice in advise(
-        model.get_attachment(RELEASE),
+        release_of(model),
         num_frames=num_frames,
         fps=options.get("fps"),
         motion_bucket_id=options.get("motion_bucket_id"),
-        width=8 * width,
-        height=8 * height,
+        width=scale * width,
+        height=scale * height,
     ):
         logger.warning(advice)

@@ -10,8 +10,8 @@ import torch
 from ..svd_core.checks import check_latents
 from .host.folders import ALIASES, CATEGORY, io
 from .host.latents import clip_length
+from .host.sockets import check_vae
 from .host.vae import SVDVAE
-from .vae_conditioning import check_vae
 
 logger = logging.getLogger(__name__)
 

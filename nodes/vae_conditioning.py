@@ -14,8 +14,7 @@ from ..svd_core.errors import SVDError
 from ..svd_core.images import pictures as pictures
 from .host.folders import ALIASES, CATEGORY, io
 from .host.latents import NUM_FRAMES
-
-RELEASED_PIXEL_MULTIPLE = 64
+from .host.sockets import check_vae, pixel_multiple_of_vae
 
 
 class SVDVAEEncodeConditioning(io.ComfyNode):
@@ -129,8 +128,7 @@ class SVDVAEEncodeConditioning(io.ComfyNode):
         micro = MicroConditioning(fps, motion_bucket_id, augmentation_level)
         pixels, embeds = pictures.to_image_tensor(image), clip_vision_output["image_embeds"]  # b 3 h w, b d
         check_same_pictures(len(pixels), len(embeds))
-        multiple = getattr(vae, "pixel_multiple", RELEASED_PIXEL_MULTIPLE)
-        width, height = pictures.fit_size(width, height, multiple)
+        width, height = pictures.fit_size(width, height, pixel_multiple_of_vae(vae))
 
         fitted = pictures.fit(pixels, width, height, fit).split(1)
         latents = [encode_picture(vae, each, micro, seed_of_clip(seed, index)) for index, each in enumerate(fitted)]
@@ -140,13 +138,6 @@ class SVDVAEEncodeConditioning(io.ComfyNode):
         negative = [[torch.zeros_like(embeds), {**known, "concat_latent_image": torch.zeros_like(latent)}]]
         empty = torch.zeros(len(latent) * video_frames, *latent.shape[1:])  # (b t) 4 h w
         return io.NodeOutput(positive, negative, {"samples": empty, NUM_FRAMES: video_frames}, float(fps))
-
-
-def check_vae(vae: Any) -> None:
-    """Raises SVDError for a VAE of another model family."""
-    vae.throw_exception_if_invalid()
-    if vae.latent_channels != 4 or getattr(vae, "latent_dim", 2) != 2:
-        raise SVDError("The VAE connected here belongs to another model family; use the VAE of SVD Loader.")
 
 
 def check_same_pictures(pictures: int, embeds: int) -> None:

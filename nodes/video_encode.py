@@ -11,9 +11,9 @@ from ..svd_core.checks import check_latents
 from ..svd_core.images.pictures import FIT_MODES
 from ..svd_core.pipeline.stages import check_video_length
 from .host.folders import ALIASES, CATEGORY, io
-from .host.frames import encode_like
-from .host.latents import lone_clip
-from .vae_conditioning import check_vae
+from .host.latents import take_lone_clip
+from .host.sockets import check_vae
+from .host.vae import encode_like
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class SVDVideoEncode(io.ComfyNode):
     def execute(cls, vae: Any, video: Tensor, latent: dict[str, Any], fit: str) -> io.NodeOutput:
         check_vae(vae)
         check_latents(latent["samples"])
-        clip = lone_clip(latent, "SVD Video Encode")
+        clip = take_lone_clip(latent, "SVD Video Encode")
         check_video_length(len(video), len(clip))
         if len(video) > len(clip):
             logger.info("SVD Video Encode takes the first %d of %d frames.", len(clip), len(video))

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -34,6 +35,7 @@ RELEASED, LORA = "svd_xt.safetensors", "my_svd_lora.safetensors"  # the names in
 SMALL = {"width": 128, "height": 64, "video_frames": 8}
 
 Clips = dict[str, Tensor]
+Link = list[Any]  # [node id, output]
 
 
 def main() -> None:
@@ -99,10 +101,9 @@ def run(host: Host, prompt: Prompt, folder: Path) -> Clips:
     for path in sorted(host.output.glob("recorded_*.safetensors")):
         clips |= {f"{path.stem.removeprefix('recorded_')} {key}": value for key, value in load_file(path).items()}
         shutil.move(path, folder / path.name)
-    videos = [file for node in recorded for file in done.files(node) if file["filename"].endswith(".mp4")]
-    for file in videos:
-        kept = host.client.download(file, folder / file["filename"])
-        clips[f"file {file['filename']}"] = torch.frombuffer(bytearray(kept.read_bytes()), dtype=torch.uint8)
+    # Files are kept for the eye only: the encoder's threads share out the bits as they run, from equal frames too.
+    for file in (file for node in recorded for file in done.files(node)):
+        host.client.download(file, folder / file["filename"])
     return clips
 
 
@@ -123,11 +124,11 @@ def with_recorders(prompt: Prompt) -> Prompt:
     return recorded
 
 
-def add_recorder(prompt: Prompt, name: str, **inputs: list) -> None:
+def add_recorder(prompt: Prompt, name: str, **inputs: Link) -> None:
     prompt[f"record {name}"] = {"class_type": "TestSaveTensors", "inputs": {"name": f"recorded_{name}", **inputs}}
 
 
-def add_empty_latent(prompt: Prompt, size: str) -> list:
+def add_empty_latent(prompt: Prompt, size: str) -> Link:
     """Latents of the size that the node `size` proposes; returns the link to them."""
     inputs = {"width": [size, 0], "height": [size, 1], "batch_size": 1}
     prompt[f"empty {size}"] = {"class_type": "EmptyLatentImage", "inputs": inputs}

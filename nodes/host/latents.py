@@ -1,7 +1,8 @@
 """Several clips in one LATENT: their frames one after another, and beside them how long each is and its seed.
 
 Every clip is sampled and decoded by itself, so it is what it would be alone: the guidance ramp, the moments of the
-norms and the temporal layers never see a frame of another.
+norms and the temporal layers never see a frame of another. The second half of this file does the same under the host's
+own samplers, which know one clip only.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from ...svd_core.errors import SVDError
 # Keys of the LATENT dict. The host's nodes hand on what they do not know, so both survive KSampler and the like.
 NUM_FRAMES = "svd_num_frames"
 SEEDS = "svd_seeds"
-
 PER_FRAME = ("samples", "noise_mask", "batch_index")
+
+NUM_VIDEO_FRAMES = "num_video_frames"  # the host's name for the frames of one clip, in its conditioning
 
 
 @dataclass(frozen=True)
 class ClipRun:
-    """What one clip is sampled from."""
+    """Input of the sampler for one clip."""
 
     positive: Any
     negative: Any
@@ -40,7 +42,7 @@ def count_pictures(cond: Any) -> int:
 def clip_length(latent: dict[str, Any], pictures: int = 1, num_frames: int = 0) -> int:
     """Frames of each clip in a LATENT: `num_frames` where it is given, else what the LATENT says.
 
-    One that says nothing holds a clip for each picture. Raises SVDError where its frames are not whole clips.
+    A LATENT that says nothing holds a clip for each picture. Raises SVDError where its frames are not whole clips.
     """
     frames = len(latent["samples"])
     length = num_frames or latent.get(NUM_FRAMES) or max(1, frames // pictures)
@@ -54,7 +56,7 @@ def clip_length(latent: dict[str, Any], pictures: int = 1, num_frames: int = 0) 
     return length
 
 
-def lone_clip(latent: dict[str, Any], node: str) -> Tensor:
+def take_lone_clip(latent: dict[str, Any], node: str) -> Tensor:
     """The clip in a LATENT, t 4 h w. Raises SVDError where there are several."""
     samples, num_frames = latent["samples"], clip_length(latent)
     if num_frames < len(samples):
@@ -65,7 +67,7 @@ def lone_clip(latent: dict[str, Any], node: str) -> Tensor:
     return samples
 
 
-def clips_apart(
+def split_runs(
     positive: Any, negative: Any, latent: dict[str, Any], num_frames: int, clips: int, seed: int
 ) -> list[ClipRun]:
     """The runs behind one LATENT: `clips` of each clip in it, picture by picture; the k-th has the seed `seed` + k.
@@ -83,20 +85,20 @@ def clips_apart(
     for place in range(held * clips):
         clip = place // clips
         picture, rows = clip * pictures // held, slice(clip * num_frames, (clip + 1) * num_frames)
-        with_picture, without = (_of_picture(cond, picture, pictures) for cond in (positive, negative))
-        runs.append(ClipRun(with_picture, without, _frames_of(latent, rows, frames), seed_of_clip(seed, place)))
+        with_picture, without = (_take_picture(cond, picture, pictures) for cond in (positive, negative))
+        runs.append(ClipRun(with_picture, without, _take_frames(latent, rows, frames), seed_of_clip(seed, place)))
     return runs
 
 
-def joined(latent: dict[str, Any], clips: list[Tensor], seeds: list[int]) -> dict[str, Any]:
-    """A LATENT of all clips, t 4 h w each; what else was in `latent` stays, where it still fits the frames."""
+def join_clips(latent: dict[str, Any], clips: list[Tensor], seeds: list[int]) -> dict[str, Any]:
+    """A LATENT of all clips, t 4 h w each. Keeps the other entries of `latent` that still fit the frames."""
     samples = torch.cat(clips)
     fits = len(samples) == len(latent["samples"])
     kept = {key: value for key, value in latent.items() if fits or key not in PER_FRAME}
     return {**kept, "samples": samples, NUM_FRAMES: len(clips[0]), SEEDS: seeds}
 
 
-def _of_picture(cond: Any, index: int, pictures: int) -> Any:
+def _take_picture(cond: Any, index: int, pictures: int) -> Any:
     """CONDITIONING of one picture out of several."""
     if pictures == 1:
         return cond
@@ -107,6 +109,51 @@ def _of_picture(cond: Any, index: int, pictures: int) -> Any:
     return own
 
 
-def _frames_of(latent: dict[str, Any], rows: slice, frames: int) -> dict[str, Any]:
+def _take_frames(latent: dict[str, Any], rows: slice, frames: int) -> dict[str, Any]:
     own = {key: latent[key][rows] for key in PER_FRAME if key in latent and len(latent[key]) == frames}
     return {**latent, **own}
+
+
+def count_frames_per_picture(embeds: Tensor | None, frames: int) -> int:
+    """Frames for each picture in the conditioning. embeds: b 1 d. Raises SVDError where the clips are not whole."""
+    pictures = 1 if embeds is None else len(embeds)
+    if frames % pictures:
+        raise SVDError(
+            f"The conditioning holds {pictures} pictures and the latents {frames} frames, which makes no whole "
+            "clips; connect both to the same VAE Encode Conditioning."
+        )
+    return frames // pictures
+
+
+def guide_clips_apart(
+    predict_noise: Any,
+    x: Tensor,
+    timestep: Tensor,
+    model_options: dict[str, Any] | None = None,
+    seed: int | None = None,
+) -> Tensor:
+    """Wraps the host's prediction, (b t) 4 h w: its guidance nodes ramp over all frames they are given."""
+    options = dict(model_options or {})
+    num_frames = _frames_per_clip(predict_noise.class_obj)
+    guide = options.get("sampler_cfg_function")
+    if guide is not None and num_frames and len(x) > num_frames:
+        options["sampler_cfg_function"] = lambda args: torch.cat([guide(own) for own in _split_args(args, num_frames)])
+    return predict_noise(x, timestep, options, seed)
+
+
+def _frames_per_clip(guider: Any) -> int | None:
+    """The count that our model's `extra_conds` has put into the conditioning of a guider."""
+    known = (
+        cond.get("model_conds", {}).get(NUM_VIDEO_FRAMES) for conds in guider.conds.values() for cond in conds or ()
+    )
+    return next((frames.cond for frames in known if frames is not None), None)
+
+
+def _split_args(args: dict[str, Any], num_frames: int) -> list[dict[str, Any]]:
+    """The arguments of a guidance function, clip by clip."""
+    total = len(args["input"])
+    whole = {name for name, value in args.items() if isinstance(value, Tensor) and value.shape[:1] == (total,)}
+    return [
+        {name: value[start : start + num_frames] if name in whole else value for name, value in args.items()}
+        for start in range(0, total, num_frames)
+    ]

@@ -1,24 +1,59 @@
-"""The memory choice of a sampling run, on its way through the host."""
+"""What one sampling run hands to the model through the host: its memory and its step cache."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ...svd_core.config import UNetConfig
+from ...svd_core.diffusion.speed import MODES
+from ...svd_core.diffusion.step_cache import Features, StepCache
 from ...svd_core.memory.activations import UNetCall
 from ...svd_core.memory.device import USABLE
 from ...svd_core.memory.sampling_memory import SamplingMemory
 from ...svd_core.memory.sampling_plan import smallest_bytes
 from .folders import model_management
 
-MEMORY = "svd_memory"  # key of the transformer_options
+_RUN = "svd_run"  # key of the transformer_options
+
+
+@dataclass(frozen=True)
+class RunState:
+    """State of one sampling run, shared by its evaluations of the model."""
+
+    memory: SamplingMemory
+    cache: StepCache
+
+    def add_to(self, transformer_options: dict[str, Any]) -> dict[str, Any]:
+        """A copy of the options, which the host hands on to the model."""
+        return {**transformer_options, _RUN: self}
+
+    def features(self, transformer_options: dict[str, Any], control: Any) -> Features | None:
+        """Deep features for one evaluation; None where they cannot be used."""
+        if self.cache.mode.reuses and control is not None:
+            self.cache.stand_aside("a control network adds to the deep blocks")
+            return None
+        if self.cache.mode.reuses and transformer_options.get("context_window") is not None:
+            self.cache.stand_aside("the model sees the clip in windows")
+            return None
+        return self.cache.features(tuple(transformer_options.get("uuids", ())))  # the host's names of the branches
+
+
+def run_of(transformer_options: dict[str, Any], device: torch.device) -> RunState:
+    """State of the run. Under another sampler than ours, every evaluation is planned alone, and quietly."""
+    if _RUN in transformer_options:
+        return transformer_options[_RUN]
+    return RunState(host_memory("automatic", device, logging.DEBUG), StepCache(MODES["exact"]))
 
 
 def host_memory(choice: str, device: torch.device, log_level: int = logging.INFO) -> SamplingMemory:
-    """Fits a run to what the host has free. It may free more as it goes, so only the whole device is a limit."""
+    """Memory of a run on a device of the host.
+
+    The host may free more memory during the run, so only the size of the whole device is a limit.
+    """
     return SamplingMemory(
         choice,
         free=lambda: int(model_management.get_free_memory(device)),
@@ -29,15 +64,10 @@ def host_memory(choice: str, device: torch.device, log_level: int = logging.INFO
     )
 
 
-def memory_of(transformer_options: dict[str, Any], device: torch.device) -> SamplingMemory:
-    """That of the run. Where another sampler than ours runs the model each evaluation is planned alone, and quietly."""
-    return transformer_options.get(MEMORY) or host_memory("automatic", device, logging.DEBUG)
-
-
 def activation_bytes(config: UNetConfig, input_shape: list[int], dtype: torch.dtype) -> float:
-    """What the host is to keep free of weights for one evaluation. input_shape: (b t) 4 h w.
+    """Bytes that the host is to keep free of weights for one evaluation. input_shape: (b t) 4 h w.
 
-    As little as the smallest split needs: a split costs a few percent of time, weights moved out cost more than that.
+    Counts the smallest split: splitting costs a few percent of time, moving weights out costs more.
     """
     rows, _, height, width = input_shape
     return smallest_bytes(config, UNetCall(height, width, rows, dtype)) / USABLE

@@ -16,7 +16,7 @@ import comfy.patcher_extension
 import comfy.supported_models
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import Timestep
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...svd_core.checkpoints import Checkpoint, settings_tensor
 from ...svd_core.checkpoints.releases import LatentColours
@@ -27,11 +27,12 @@ from ...svd_core.memory.sampling_memory import SamplingMemory
 from ...svd_core.models.kernels.fp8 import FP8
 from ...svd_core.models.layers import Layers
 from ...svd_core.models.split import Split
+from ...svd_core.models.unet.resnet import VideoResBlock
+from ...svd_core.models.unet.transformer import SpatialVideoTransformer
 from ...svd_core.models.unet.unet import VideoUNet
-from .clips import NUM_VIDEO_FRAMES, guide_clips_apart, shared_frames
 from .folders import model_management
-from .memory import activation_bytes, memory_of
-from .speed import cache_of, features_of
+from .latents import NUM_VIDEO_FRAMES, count_frames_per_picture, guide_clips_apart
+from .memory import activation_bytes, run_of
 from .unet_hooks import HostHooks
 from .weights import load_part, num_parameters
 
@@ -95,18 +96,17 @@ class HostUNet(VideoUNet):
             arguments = (x, timesteps, context, y, num_frames)
             rest = {"time_context": time_context, "image_only": image_only}
             v = VideoUNet.forward(self, *arguments, **rest, hooks=hooks, split=split, features=features)
-            if memory is not None and split is not None and hooks.kept_whole:
+            if memory is not None and split is not None and hooks.watches_any_transformer():
                 memory.say_once("Attention patches see the whole clip, which takes more memory than planned.")
             return v
 
         if torch.compiler.is_compiling() or torch.is_grad_enabled():
             return evaluate(None)  # what is free now must not be compiled in; gradients need every activation anyway
         height, width = x.shape[-2:]
-        clips, kept = max(1, len(x) // num_frames), cache_of(transformer_options).branches
-        call = UNetCall(height, width, num_frames, x.dtype, clips, context.shape[1], kept)
-        memory = memory_of(transformer_options, x.device)
-        features = features_of(transformer_options, control)
-        return memory.run(self.config, call, lambda split: evaluate(split, memory, features))
+        state, clips = run_of(transformer_options, x.device), max(1, len(x) // num_frames)
+        call = UNetCall(height, width, num_frames, x.dtype, clips, context.shape[1], state.cache.branches)
+        features = state.features(transformer_options, control)
+        return state.memory.run(self.config, call, lambda split: evaluate(split, state.memory, features))
 
 
 class SVDModel(comfy.model_base.SVD_img2vid):
@@ -124,7 +124,7 @@ class SVDModel(comfy.model_base.SVD_img2vid):
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """Under the host's own samplers: where the conditioning holds several pictures, each has a clip of its own."""
-        num_frames = shared_frames(kwargs.get("cross_attn"), len(kwargs["noise"]))
+        num_frames = count_frames_per_picture(kwargs.get("cross_attn"), len(kwargs["noise"]))
         if num_frames < len(kwargs["noise"]):
             kwargs["cross_attn"] = kwargs["cross_attn"].repeat_interleave(num_frames, dim=0)  # (b t) 1 d
         return {**super().extra_conds(**kwargs), NUM_VIDEO_FRAMES: comfy.conds.CONDConstant(num_frames)}
@@ -146,7 +146,9 @@ class SVDModel(comfy.model_base.SVD_img2vid):
 
 class SVDModelConfig(comfy.supported_models.SVD_img2vid):
     def get_model(self, state_dict: Any, prefix: str = "", device: torch.device | None = None) -> SVDModel:
-        return SVDModel(self, device=device)
+        model = SVDModel(self, device=device)
+        self.unet_config |= describe_blocks(model.diffusion_model)
+        return model
 
     def process_unet_state_dict_for_saving(self, state_dict: Any) -> Any:
         settings = settings_tensor("unet", self.unet_config["core_config"])
@@ -154,19 +156,17 @@ class SVDModelConfig(comfy.supported_models.SVD_img2vid):
 
 
 def host_unet_config(config: UNetConfig) -> dict[str, Any]:
-    """The host's own description of the network, which its LoRA and patch nodes read, with ours beside it."""
-    depth = [config.transformer_depth * attends for attends in config.attention_levels]
-    levels = len(config.channel_mult)
+    """The host's own description of the network, which its LoRA and patch nodes read, with ours beside it.
+
+    `describe_blocks` adds what only the built network tells.
+    """
     return {
         "image_size": 32,
         "in_channels": config.in_channels,
         "out_channels": config.out_channels,
         "model_channels": config.model_channels,
         "channel_mult": list(config.channel_mult),
-        "num_res_blocks": [config.num_res_blocks] * levels,
-        "transformer_depth": [d for d in depth for _ in range(config.num_res_blocks)],
-        "transformer_depth_output": [d for d in depth for _ in range(config.num_res_blocks + 1)],
-        "transformer_depth_middle": config.transformer_depth,
+        "num_res_blocks": [config.num_res_blocks] * len(config.channel_mult),
         "context_dim": config.context_dim,
         "num_classes": "sequential",
         "adm_in_channels": config.adm_in_channels,
@@ -185,24 +185,31 @@ def host_unet_config(config: UNetConfig) -> dict[str, Any]:
     }
 
 
-def latent_format(colours: LatentColours) -> Any:
-    """Of latents that no other autoencoder knows: every preview makes the linear guess, with these colours."""
+def describe_blocks(unet: VideoUNet) -> dict[str, Any]:
+    """The host's entries for the transformers: how deep each is, 0 for a residual block without one."""
+
+    def depth(block: nn.Module) -> int:
+        return sum(
+            len(layer.transformer_blocks) for layer in block.children() if isinstance(layer, SpatialVideoTransformer)
+        )
+
+    def has_resnet(block: nn.Module) -> bool:
+        return any(isinstance(layer, VideoResBlock) for layer in block.children())
+
+    return {
+        "transformer_depth": [depth(block) for block in unet.input_blocks if has_resnet(block)],
+        "transformer_depth_output": [depth(block) for block in unet.output_blocks if has_resnet(block)],
+        "transformer_depth_middle": depth(unet.middle_block),
+    }
+
+
+def make_latent_format(colours: LatentColours) -> Any:
+    """For latents that no other autoencoder knows: every preview makes the linear guess, with these colours."""
     made = comfy.latent_formats.SD15()
     made.latent_rgb_factors = [list(channel) for channel in colours.factors]
     made.latent_rgb_factors_bias = list(colours.bias)
     made.taesd_decoder_name = None
     return made
-
-
-def is_video_model(patcher: Any) -> bool:
-    """Whether a MODEL is Stable Video Diffusion, ours or the host's."""
-    return isinstance(patcher.model, comfy.model_base.SVD_img2vid)
-
-
-def num_positions(patcher: Any) -> int:
-    """Frames that a MODEL has trained positions for; 0 where it takes any number."""
-    config = getattr(patcher.model.diffusion_model, "config", None)
-    return config.num_positions if isinstance(config, UNetConfig) else 0
 
 
 def make_model(checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool = True) -> Any:
@@ -211,7 +218,7 @@ def make_model(checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool 
     parameters = num_parameters(checkpoint, "unet")
     config = SVDModelConfig(host_unet_config(checkpoint.unet))
     if checkpoint.release and checkpoint.release.colours:
-        config.latent_format = latent_format(checkpoint.release.colours)
+        config.latent_format = make_latent_format(checkpoint.release.colours)
     supported = list(config.supported_inference_dtypes)
     dtype = dtype or model_management.unet_dtype(
         model_params=parameters, supported_dtypes=supported, weight_dtype=checkpoint.dtype("unet")
@@ -235,5 +242,5 @@ def make_model(checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool 
 
 
 def reload_model(checkpoint: Checkpoint, dtype: torch.dtype, disable_dynamic: bool = False) -> Any:
-    """The same model once more: the host asks for it to compile it, or to run it on another device."""
+    """Build the same model again: the host asks for it to compile it, or to run it on another device."""
     return make_model(checkpoint, dtype, dynamic=not disable_dynamic)

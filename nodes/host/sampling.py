@@ -21,9 +21,8 @@ from ...svd_core.diffusion.step_cache import StepCache
 from ...svd_core.errors import needing
 from .folders import model_management
 from .latents import ClipRun
-from .memory import MEMORY, host_memory
+from .memory import RunState, host_memory
 from .preview import Preview
-from .speed import STEP_CACHE
 
 logger = logging.getLogger(__name__)
 
@@ -31,26 +30,25 @@ logger = logging.getLogger(__name__)
 class PerFrameGuider(comfy.samplers.CFGGuider):
     """The host's guider with a guidance scale for every frame, a memory choice and a step cache."""
 
-    def set_scale(self, scale: Tensor, mode: SpeedMode) -> None:
-        """scale: t."""
-        self.scale = scale
+    def __init__(self, model: Any, positive: Any, negative: Any, scale: Tensor, mode: SpeedMode, memory: str) -> None:
+        """scale: t, the guidance of each frame."""
+        super().__init__(model)
+        self.set_conds(positive, negative)
         self.set_cfg(float(scale.max()))
-        self.cache = StepCache(mode, 2 if guidance.needs_uncond(scale) else 1)
-
-    def set_memory(self, choice: str) -> None:
-        self.memory = host_memory(choice, self.model_patcher.load_device)
+        self.scale = scale
+        cache = StepCache(mode, branches=2 if guidance.needs_uncond(scale) else 1)
+        self.state = RunState(host_memory(memory, self.model_patcher.load_device), cache)
 
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Tensor:
         """The guided x0, t 4 h w. The unconditional branch is left out only where no frame needs it."""
         options = dict(model_options or {})
-        scale = self.cache.mode.scale_at(timestep.max(), self.scale)
+        scale = self.state.cache.mode.scale_at(timestep.max(), self.scale)
         options["sampler_cfg_function"] = partial(_guide, scale)
-        passed = {MEMORY: self.memory, STEP_CACHE: self.cache}
-        options["transformer_options"] = {**options.get("transformer_options", {}), **passed}
+        options["transformer_options"] = self.state.add_to(options.get("transformer_options", {}))
         guided = guidance.needs_uncond(scale)
-        self.cache.begin(guided)
+        self.state.cache.begin(guided)
         if guided:
             options["disable_cfg1_optimization"] = True
         return comfy.samplers.sampling_function(
@@ -66,7 +64,7 @@ class PerFrameGuider(comfy.samplers.CFGGuider):
 
 
 def _guide(scale: Tensor, args: dict[str, Any]) -> Tensor:
-    """scale: t. The host hands out and takes x - x0, in which guidance is the same algebra."""
+    """Guidance function of the host, which hands out and takes x - x0; there guidance is the same algebra. scale: t."""
     if not guidance.needs_uncond(scale):
         return args["cond"]
     return guidance.guide(args["uncond"], args["cond"], scale)
@@ -99,19 +97,19 @@ def host_sampler(name: str, generator: torch.Generator) -> Any:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How all clips of a run are sampled."""
+    """Settings that all clips of a run share."""
 
     sampler: str
     sigmas: Tensor  # [steps + 1]
-    scale: Tensor  # of the guidance, t
+    scale: Tensor  # guidance of each frame, t
     memory: str
     mode: SpeedMode
 
 
 def sample_clips(model: Any, runs: Sequence[ClipRun], sampling: Sampling) -> list[Tensor]:
-    """Sample clips one after the other, under one progress bar; each on the compute device, t 4 h w.
+    """Sample clips one after the other, under one progress bar.
 
-    The latents of the runs: t 4 h w, unscaled.
+    The latents of the runs: t 4 h w, unscaled. Returns the clips on the compute device, t 4 h w each.
     """
     if "sampler_cfg_function" in model.model_options:
         logger.warning("SVD Sampler uses its own guidance; the guidance node before it has no effect.")
@@ -129,11 +127,8 @@ def sample_clips(model: Any, runs: Sequence[ClipRun], sampling: Sampling) -> lis
 def _sample_clip(model: Any, run: ClipRun, sampling: Sampling, callback: Any) -> Tensor:
     samples = comfy.sample.fix_empty_latent_channels(model, run.latent["samples"])
     initial = comfy.sample.prepare_noise(samples, run.seed, run.latent.get("batch_index"))
-    guider = PerFrameGuider(model)
-    guider.set_conds(run.positive, run.negative)
-    guider.set_scale(sampling.scale, sampling.mode)
-    guider.set_memory(sampling.memory)
-    with guider.cache:
+    guider = PerFrameGuider(model, run.positive, run.negative, sampling.scale, sampling.mode, sampling.memory)
+    with guider.state.cache:
         return guider.sample(
             initial,
             samples,

@@ -34,7 +34,6 @@ class HostHooks(UNetHooks):
         self.control = control
         self.model_channels = model_channels
         self.call = call
-        self.kept_whole = False  # whether a patch has kept a transformer from being split
         self.patches: dict[str, list[Callable[..., Any]]] = options.get("patches", {})
         self.replacements: dict[str, dict[tuple[Any, ...], Callable[..., Tensor]]] = options.get("patches_replace", {})
         options["original_shape"] = list(call["x"].shape)
@@ -101,10 +100,11 @@ class HostHooks(UNetHooks):
     def watches_transformer(self) -> bool:
         """Patches count rows and positions: they get whole activations."""
         block = self.options["block"]
-        replaced = any(key[:2] == block for name in ("attn1", "attn2") for key in self.replacements.get(name, {}))
-        watches = replaced or any(self.patches.get(name) for name in ATTENTION_PATCHES)
-        self.kept_whole |= watches
-        return watches
+        return self._patches_attention() or any(key[:2] == block for key in self._replaced_attention())
+
+    def watches_any_transformer(self) -> bool:
+        """Whether a patch sees whole activations anywhere in the network, however the work is split."""
+        return self._patches_attention() or bool(self._replaced_attention())
 
     def watches_cross_attention(self) -> bool:
         return bool(
@@ -117,6 +117,13 @@ class HostHooks(UNetHooks):
 
     def cross_attention(self, attn: CrossAttention, x: Tensor, context: Tensor) -> Tensor:
         return self._patched("attn2", attn, x, context)
+
+    def _patches_attention(self) -> bool:
+        return any(self.patches.get(name) for name in ATTENTION_PATCHES)
+
+    def _replaced_attention(self) -> list[tuple[Any, ...]]:
+        """Places, such as ("input", 1) or ("input", 1, 0), where a patch stands in for an attention layer."""
+        return [key for name in ("attn1", "attn2") for key in self.replacements.get(name, {})]
 
     def _patched(self, name: str, attn: CrossAttention, x: Tensor, context: Tensor) -> Tensor:
         """Attention `name` ("attn1" or "attn2") with the user's patches before, instead of and after it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import comfy.model_patcher
@@ -18,7 +19,8 @@ from ...svd_core.memory.decode.footprint import decode_footprint, encode_bytes
 from ...svd_core.memory.decode.plan import DecodeCall, DecodePlan
 from ...svd_core.models.autoencoder import Autoencoder
 from ...svd_core.models.layers import Layers
-from .folders import model_management
+from ...svd_core.pipeline.stages import encode_frames
+from .folders import ProgressBar, model_management
 from .weights import load_part
 
 logger = logging.getLogger(__name__)
@@ -130,5 +132,28 @@ class SVDVAE(comfy.sd.VAE):
 
 
 def reload_vae_patcher(checkpoint: Checkpoint, dtype: torch.dtype, disable_dynamic: bool = False) -> Any:
-    """The same VAE once more, for the host's device selection."""
+    """Build the same VAE again, for the host's device selection."""
     return SVDVAE(checkpoint, dtype).patcher
+
+
+def encode_like(vae: Any, frames: Tensor, clip: Tensor, fit: str) -> Tensor:
+    """Encode pictures in the size of a clip through any VAE, with progress and Cancel between them.
+
+    frames: k h' w' 3 in [0, 1]; clip: t 4 h w. Returns unscaled latents, k 4 h w.
+    """
+    size = video_size(vae, clip)
+    return encode_frames(_report_each(frames), lambda pixels: vae.encode(pixels.movedim(1, -1)), *size, fit)
+
+
+def video_size(vae: Any, clip: Tensor) -> tuple[int, int]:
+    """Width and height, in pixels, of latents t 4 h w."""
+    scale = vae.spacial_compression_encode()
+    return scale * clip.shape[-1], scale * clip.shape[-2]
+
+
+def _report_each(frames: Tensor) -> Iterator[Tensor]:
+    bar = ProgressBar(len(frames))
+    for frame in frames:
+        model_management.throw_exception_if_processing_interrupted()
+        yield frame
+        bar.update(1)
