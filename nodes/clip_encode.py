@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..svd_core.images import pictures as pictures
+from ..svd_core.images import pictures
 from .host.folders import ALIASES, CATEGORY, io
 from .host.image_encoder import encode_pixels
 

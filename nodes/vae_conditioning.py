@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..svd_core.diffusion import conditioning, noise
 from ..svd_core.diffusion.conditioning import MicroConditioning
 from ..svd_core.diffusion.noise import seed_of_clip
 from ..svd_core.errors import SVDError
-from ..svd_core.images import pictures as pictures
+from ..svd_core.images import pictures
+from ..svd_core.pipeline.stages import augment_picture
 from .host.folders import ALIASES, CATEGORY, io
 from .host.latents import NUM_FRAMES
 from .host.sockets import check_vae, pixel_multiple_of_vae
@@ -125,13 +125,16 @@ class SVDVAEEncodeConditioning(io.ComfyNode):
         seed: int,
     ) -> io.NodeOutput:
         check_vae(vae)
-        micro = MicroConditioning(fps, motion_bucket_id, augmentation_level)
+        MicroConditioning(fps, motion_bucket_id, augmentation_level)  # raises SVDError for other numbers
         pixels, embeds = pictures.to_image_tensor(image), clip_vision_output["image_embeds"]  # b 3 h w, b d
         check_same_pictures(len(pixels), len(embeds))
         width, height = pictures.fit_size(width, height, pixel_multiple_of_vae(vae))
 
         fitted = pictures.fit(pixels, width, height, fit).split(1)
-        latents = [encode_picture(vae, each, micro, seed_of_clip(seed, index)) for index, each in enumerate(fitted)]
+        latents = [
+            encode_picture(vae, picture, augmentation_level, seed_of_clip(seed, index))
+            for index, picture in enumerate(fitted)
+        ]
         latent, embeds = torch.cat(latents), embeds[:, None]  # b 4 h w, b 1 d
         known = {"motion_bucket_id": motion_bucket_id, "fps": fps, "augmentation_level": augmentation_level}
         positive = [[embeds, {**known, "concat_latent_image": latent}]]
@@ -149,9 +152,8 @@ def check_same_pictures(pictures: int, embeds: int) -> None:
         )
 
 
-def encode_picture(vae: Any, pixels: Tensor, micro: MicroConditioning, seed: int) -> Tensor:
-    """pixels: 1 3 8h 8w in [0, 1]. Returns the unscaled latent of the noise-augmented picture, 1 4 h w."""
-    drawn = noise.seeded_noise(pixels.shape, seed, noise.Stream.AUGMENTATION)
-    noisy = conditioning.augment(2.0 * pixels - 1.0, micro.noise_aug_strength, drawn)
+def encode_picture(vae: Any, pixels: Tensor, strength: float, seed: int) -> Tensor:
+    """The unscaled latent of a picture with augmentation noise, 1 4 h w. pixels: 1 3 8h 8w in [0, 1]."""
+    noisy = augment_picture(pixels, strength, seed)
     # VAE objects of the host take [0, 1] and bring it to [-1, 1] themselves, without clamping.
     return vae.encode(((noisy + 1.0) / 2.0).movedim(1, -1))
