@@ -36,7 +36,7 @@ class PerFrameGuider(comfy.samplers.CFGGuider):
         self.set_conds(positive, negative)
         self.set_cfg(float(scale.max()))
         self.scale = scale
-        cache = StepCache(mode, branches=2 if guidance.needs_uncond(scale) else 1)
+        cache = StepCache(mode, 2 if guidance.needs_uncond(scale) else 1)
         self.state = RunState(host_memory(memory, self.model_patcher.load_device), cache)
 
     def predict_noise(
