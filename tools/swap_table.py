@@ -1,4 +1,4 @@
-"""The README's tables of what works with what, from what the host's tests measured.
+"""Tables of what works with what (docs/works-with.md), from what the host's tests measured.
 
 python -m tools.swap_table              write the tables from benchmarks/results/swaps.json
 python -m tools.swap_table --measure    run those tests first, and keep what they measure
@@ -18,7 +18,7 @@ from .client import JSON
 from .comfyui import REPOSITORY
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "swaps.json"
-README = REPOSITORY / "README.md"
+PAGE = REPOSITORY / "docs" / "works-with.md"
 TESTS = [f"tests/host/test_{name}.py" for name in ("swaps", "works_with", "saving")]
 START, END = "<!-- swaps, written by tools.swap_table -->", "<!-- end of swaps -->"
 NOTHING = "–"
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="run the tests, and replace the results by theirs")
     if parser.parse_args().measure:
         measure(RESULTS)
-    write(README, with_tables(README.read_text("utf-8"), json.loads(RESULTS.read_text("utf-8"))))
+    write(PAGE, with_tables(PAGE.read_text("utf-8"), json.loads(RESULTS.read_text("utf-8"))))
 
 
 def measure(results: Path) -> None:
@@ -47,12 +47,12 @@ def write(path: Path, text: str) -> None:
     beside.replace(path)
 
 
-def with_tables(readme: str, results: JSON) -> str:
-    """The README with the tables between its two marks."""
-    before, start, rest = readme.partition(START)
+def with_tables(page: str, results: JSON) -> str:
+    """Replace what stands between the two marks of a page by the tables."""
+    before, start, rest = page.partition(START)
     _, end, after = rest.partition(END)
     if not (start and end):
-        raise SystemExit(f"README.md lacks the line {START} or {END}; put both back.")
+        raise SystemExit(f"{PAGE.name} lacks the line {START} or {END}; put both back.")
     return f"{before}{START}\n\n{tables(results)}\n\n{END}{after}"
 
 

@@ -40,7 +40,7 @@ class Row:
 
     patch, guidance: MODEL to MODEL; sampling: MODEL to LATENT. svd_sampler: what SVD Sampler is to be set to for the
     same clip, None where it has no such setting. against: the row that shows what the clip is without this node.
-    note: for the README's table.
+    note: for the table in docs/works-with.md.
     """
 
     node: str

@@ -1,4 +1,4 @@
-"""The README says of the swaps what was measured, and nothing that was not."""
+"""docs/works-with.md says of the swaps what was measured, and nothing that was not."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from tools.swap_table import README, RESULTS, error, tables, with_tables
+from tools.swap_table import PAGE, RESULTS, error, tables, with_tables
 
 RESULT = json.loads(RESULTS.read_text("utf-8"))
 NODES = ("SVD Loader", "CLIP Image Encode", "VAE Encode Conditioning", "SVD Sampler", "Temporal VAE Decode")
 
 
-def test_the_readme_is_what_was_measured() -> None:
-    text = README.read_text("utf-8")
+def test_the_page_is_what_was_measured() -> None:
+    text = PAGE.read_text("utf-8")
     assert with_tables(text, RESULT) == text, "run python -m tools.swap_table"
 
 
@@ -35,7 +35,7 @@ def test_errors(value: float | None, text: str) -> None:
     assert error(value) == text
 
 
-def test_a_readme_without_marks_is_left_alone() -> None:
+def test_a_page_without_marks_is_left_alone() -> None:
     with pytest.raises(SystemExit, match="lacks the line"):
         with_tables("# Nothing here", RESULT)
     assert "| FreeU |" in tables(RESULT)
