@@ -1,4 +1,4 @@
-"""The commands a person runs: `nox -s demo`, `tests`, `lint`, `train`, `evaluate`, `bench`.
+"""The commands a person runs: `nox -s demo`, `tests`, `lint`, `docs`, `train`, `evaluate`, `bench`.
 
 All share one environment in .cache, installed once; a run with unchanged requirements starts at once. It is made here
 and not by nox, which keeps one for each session: torch alone is several gigabytes.
@@ -49,9 +49,16 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def lint(session: nox.Session) -> None:
-    """Ruff (lint and format), the type checker, and the rules for imports."""
+    """Ruff (lint and format), types, the rules for imports, and the links between the pages."""
     prepare(session)
     check(session)
+
+
+@nox.session(python=False)
+def docs(session: nox.Session) -> None:
+    """Build the pages into output/site; `-- --serve` shows them at http://127.0.0.1:8000 and follows changes."""
+    prepare(session)
+    build_pages(session, "serve" if "--serve" in session.posargs else "build")
 
 
 @nox.session(python=False)
@@ -80,6 +87,12 @@ def check(session: nox.Session) -> None:
     run(session, "ruff", "format", "--check", ".")
     run(session, "basedpyright", "--pythonpath", str(PYTHON))
     session.run(str(PYTHON.with_name("lint-imports")), "--no-logo", "--no-cache", external=True)
+    build_pages(session, "build")  # fails on a link that leads nowhere
+
+
+def build_pages(session: nox.Session, command: str) -> None:
+    env = {"NO_MKDOCS_2_WARNING": "1"}  # a notice about another program
+    session.run(str(PYTHON), "-m", "mkdocs", command, "--strict", env=env, external=True)
 
 
 def run(session: nox.Session, module: str, *arguments: str) -> None:
@@ -107,4 +120,4 @@ def prepare(session: nox.Session) -> None:
 def wanted(comfyui: Path) -> list[str]:
     """Torch pinned, ComfyUI's own requirements, and what the tests compare against."""
     groups = nox.project.load_toml("pyproject.toml")["dependency-groups"]
-    return [*groups["host-torch"], *requirements(comfyui), *groups["test"]]
+    return [*groups["host-torch"], *requirements(comfyui), *groups["test"], *groups["docs"]]

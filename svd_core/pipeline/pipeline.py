@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..checkpoints import Checkpoint, extend, open_checkpoint
 from ..checkpoints.lora import LoRA, LoRAStack, read_lora
-from ..checkpoints.releases import UNKNOWN, advise
+from ..checkpoints.releases import UNKNOWN, Release, advise
 from ..checks import check_latents, check_num_frames, check_positions
 from ..config import ModelConfig
 from ..diffusion import conditioning, edm, guidance, noise, schedules
@@ -59,11 +59,14 @@ class SVDPipeline:
         checkpoint: Checkpoint | None = None,
     ) -> None:
         """`dtype` is that of the UNet and of the decode; encoding a picture is always fp32."""
-        self.unet, self.vae, self.image_encoder = unet.eval(), vae.eval(), image_encoder.eval()
-        self.device, self.dtype = device, dtype
-        self.release = checkpoint.release if checkpoint else None
-        self.config = ModelConfig(unet.config, vae.config, image_encoder.config)
-        self.frame_scale = vae.config.scale_factor  # of given frames; DiffSynth has another, see `diffsynth.py`
+        self.unet: VideoUNet = unet.eval()
+        self.vae: Autoencoder = vae.eval()
+        self.image_encoder: ClipVision = image_encoder.eval()
+        self.device: torch.device = device
+        self.dtype: torch.dtype = dtype
+        self.release: Release | None = checkpoint.release if checkpoint else None
+        self.config: ModelConfig = ModelConfig(unet.config, vae.config, image_encoder.config)
+        self.frame_scale: float = vae.config.scale_factor  # of given frames; DiffSynth has another, see `diffsynth.py`
         self._loras = LoRAStack(unet)
 
     @classmethod
