@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import SVDError
 from ..video import SUFFIXES
-from ..video.png_frames import find_frames, is_pattern
+from ..video.format import find_frames, is_pattern
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ..errors import SVDError, needing
 from ..images import pictures
 from ..pipeline.given_frames import GivenFrames
 from ..video import Metadata, load_video
-from ..video.png_frames import find_frames, is_pattern
+from ..video.format import find_frames, is_pattern
 from .digest import file_sha256, files_sha256
 from .options import HoldOption
 from .settings import Settings

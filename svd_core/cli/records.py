@@ -10,7 +10,7 @@ from typing import Any
 from .. import __version__
 from ..checkpoints import Checkpoint
 from ..video import Metadata
-from ..video.write import checked_quality
+from ..video.format import check_quality
 from .digest import checkpoint_sha256, file_sha256
 from .given import GivenFiles
 from .options import LoRAOption, dtype_name
@@ -25,7 +25,7 @@ class Recorder:
     ) -> None:
         """checkpoint: without the extension, which has an entry of its own."""
         self.settings, self.checkpoint, self.given = settings, checkpoint, given
-        self.quality = checked_quality(options.quality)
+        self.quality = check_quality(options.quality)
         self.dtypes = [options.dtype or dtype_name(default_dtype(options.device)), options.weight_dtype]
         self.extension: Path | None = options.extension
         self.loras: list[LoRAOption] = options.lora

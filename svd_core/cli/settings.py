@@ -18,7 +18,7 @@ from ..diffusion.speed import speed_mode
 from ..errors import choose
 from ..images import colours, pictures
 from ..pipeline.loading import best_device
-from ..video.write import checked_rate
+from ..video.format import check_rate
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Settings:
         choose_sampler(self.sampler)
         speed_mode(self.speed)
         choose("fit mode", self.fit, pictures.FIT_MODES)
-        checked_rate(self.fps)
+        check_rate(self.fps)
 
     def sigmas(self) -> Tensor:
         """The noise levels of the run."""

@@ -1,7 +1,7 @@
-"""Video files: frames in, frames out, and the settings a clip was made with."""
+"""Video files: write frames to them, read frames and a clip's settings from them."""
 
-from .metadata import Metadata, load_metadata
-from .read import Video, load_video
+from .format import Metadata
+from .read import Video, load_metadata, load_video
 from .write import SUFFIXES, save_video
 
 __all__ = ["SUFFIXES", "Metadata", "Video", "load_metadata", "load_video", "save_video"]

@@ -1,10 +1,8 @@
-"""Frames to a file, in the format that its name asks for."""
+"""Write frames to a file, in the format that its name asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +10,10 @@ import numpy as np
 
 from ..errors import SVDError
 from ..files import write_whole_file
-from .animation import write_gif, write_webp
-from .encode import write_h264, write_vp9
-from .frames import pictures
-from .metadata import to_comment
-from .png_frames import is_pattern, write_pngs
+from .encode import write_gif, write_h264, write_pngs, write_vp9, write_webp
+from .format import VideoFormat, check_quality, check_rate, format_size, is_pattern, write_comment
 
-Writer = Callable[[Iterator[np.ndarray], Path, "Form"], None]
-
-
-@dataclass(frozen=True)
-class Form:
-    """What a writer needs beside the frames."""
-
-    rate: Fraction  # frames per second
-    quality: float  # 0 to 10
-    comment: str  # empty for none
-
-
-_WRITERS: dict[str, Writer] = {
+_WRITERS: dict[str, Callable[[Iterator[np.ndarray], Path, VideoFormat], None]] = {
     ".mp4": write_h264,
     ".mov": write_h264,
     ".mkv": write_h264,
@@ -50,39 +33,68 @@ def save_video(
 ) -> Path:
     """Write frames to a file and return its path. The suffix of the path chooses the format:
 
-    .mp4, .mov, .mkv: H.264 (yuv420p, plays everywhere); .webm: VP9; .gif; .webp: an animation; and a name with the
-    number of the frame in it, such as "frames/%04d.png": a new folder of PNGs, which lose nothing.
+    .mp4, .mov, .mkv: H.264 (yuv420p, plays everywhere); .webm: VP9; .gif; .webp: an animation; a name with the number
+    of the frame in it, such as "frames/%04d.png": a new folder of PNGs, which lose nothing.
 
-    frames: PIL images or pictures h w 3, in a list or coming one by one; or an array or tensor t h w 3; of uint8, or of
-    floats in [0, 1]. fps: frames per second, 0.1 to 1000 (at most 100 in a GIF). quality: 0 (small) to 10 (lossless but
-    for the colour format, which some players refuse; lossless in .webp); crf = int((1 - quality / 10) * 51) in H.264.
-    metadata: anything that JSON can hold, written into the file; `load_metadata` reads it. Odd sides lose their last
-    row or column in the video formats, which store colour at half size. The file appears whole or not at all: it is
-    written beside and renamed. Raises SVDError for frames, names and places that cannot be.
+    frames: PIL images or pictures h w 3, in a list or coming one by one; or an array or tensor t h w 3; uint8, or
+    floats in [0, 1]. fps: frames per second, 0.1 to 1000 (at most 100 in a GIF). quality: 0 (small) to 10 (lossless
+    except for the colour format, which some players refuse; lossless in .webp); H.264 gets
+    crf = int((1 - quality / 10) * 51). metadata: anything JSON can hold, written into the file; `load_metadata` reads
+    it. The video formats store colour at half size, so odd sides lose their last row or column there. The file appears
+    whole or not at all: it is written beside its place and renamed. Raises SVDError for frames, names and places that
+    cannot be used.
     """
     path = Path(path)
-    form = Form(checked_rate(fps), checked_quality(quality), to_comment(metadata))
+    form = VideoFormat(check_rate(fps), check_quality(quality), write_comment(metadata))
     if is_pattern(path):
-        write_pngs(pictures(frames), path, form)
+        write_pngs(read_frames(frames), path, form)
         return path
-    writer = _WRITERS.get(path.suffix.lower())
-    if writer is None:
+    write = _WRITERS.get(path.suffix.lower())
+    if write is None:
         raise SVDError(
-            f"{path.name} has no video container this can write; end the name in {', '.join(SUFFIXES)}, "
+            f"The video container of {path.name} is unknown; end the name in {', '.join(SUFFIXES)}, "
             f"or give a name such as frames/%04d.png for a folder of frames."
         )
     with write_whole_file(path) as beside:
-        writer(pictures(frames), beside, form)
+        write(read_frames(frames), beside, form)
     return path
 
 
-def checked_quality(quality: float) -> float:
-    if not 0 <= quality <= 10:
-        raise SVDError(f"quality is {quality:g} and must be 0 to 10; 5 is usual, 8 looks lossless.")
-    return quality
+def read_frames(frames: Any) -> Iterator[np.ndarray]:
+    """Yield the frames one by one as h w 3 uint8, all of one size. Raises SVDError for anything but frames."""
+    if not isinstance(frames, Iterable) or getattr(frames, "ndim", 4) != 4:
+        shape = tuple(getattr(frames, "shape", ()))
+        raise SVDError(f"The frames have the shape {shape}; give a list of pictures, or frames x height x width x 3.")
+    size = None
+    for index, frame in enumerate(frames):
+        picture = _to_uint8(frame, index)
+        size = size or picture.shape
+        if picture.shape != size:
+            raise SVDError(
+                f"Frame {index} is {format_size(picture.shape)} and the first is {format_size(size)}; "
+                "give frames of one size."
+            )
+        yield picture
+    if size is None:
+        raise SVDError("There are no frames to write; give at least one.")
 
 
-def checked_rate(fps: float) -> Fraction:
-    if not 0.1 <= fps <= 1000:
-        raise SVDError(f"fps is {fps:g} and must be 0.1 to 1000; 7 is usual.")
-    return Fraction(fps).limit_denominator(1001)
+def _to_uint8(frame: Any, index: int) -> np.ndarray:
+    """One frame as h w 3 uint8. index: for messages."""
+    if hasattr(frame, "convert"):  # a PIL image
+        frame = frame.convert("RGB")
+    if hasattr(frame, "detach"):  # a tensor; numpy has no bfloat16
+        frame = frame.detach().cpu()
+        frame = frame.float() if frame.is_floating_point() else frame
+    picture = np.asarray(frame)
+    if picture.ndim != 3 or picture.shape[-1] != 3:
+        raise SVDError(f"Frame {index} has the shape {picture.shape}; give height x width x 3.")
+    if min(picture.shape[:2]) < 2:
+        raise SVDError(f"Frame {index} of {format_size(picture.shape)} is too small for a video; give at least 2x2.")
+    if picture.dtype == np.uint8:
+        return picture
+    if picture.dtype.kind != "f":
+        raise SVDError(f"Frame {index} holds {picture.dtype} values; give uint8, or floats in 0..1.")
+    if not np.isfinite(picture).all():
+        raise SVDError(f"Frame {index} holds values that are not finite (NaN or infinity); decode it again in fp32.")
+    return (picture.clip(0.0, 1.0) * 255.0).round().astype(np.uint8)

@@ -166,7 +166,7 @@ UNREADABLE = {
         "cannot be read as a video|holds no frames",
     ),
     "another kind": (lambda t: write(t / "clip.docx", b"PK\x03\x04" + bytes(500)), "cannot be read as a video"),
-    "sound": (lambda t: sound(t / "clip.m4a"), "holds no pictures"),
+    "sound": (lambda t: sound(t / "clip.m4a"), "has no pictures in it"),
     "gif": (lambda t: write(t / "clip.gif", b"GIF89a nothing"), "cannot be read as a picture"),
     "webp": (
         lambda t: write(t / "b.webp", save_video(clip(), t / "a.webp").read_bytes()[:200]),

@@ -1,0 +1,116 @@
+"""The form a clip takes in a file: names, frame rate, quality, and its settings as a comment."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ..errors import SVDError
+
+Metadata = dict[str, Any]
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+# Where each format keeps its comment.
+COMMENT = "comment"  # FFmpeg's containers and GIF
+PNG_COMMENT, PNG_FPS = "Comment", "fps"  # the first is a keyword of the PNG specification
+EXIF_DESCRIPTION = 0x010E  # WebP; ASCII
+
+_NUMBER = re.compile(r"%(0\d+)?d")  # as in C's printf
+
+
+@dataclass(frozen=True)
+class VideoFormat:
+    """What a writer needs besides the frames."""
+
+    rate: Fraction  # frames per second
+    quality: float  # 0 to 10
+    comment: str  # empty for none
+
+
+def check_quality(quality: float) -> float:
+    """Return `quality`; raises SVDError unless it is 0 to 10."""
+    if not 0 <= quality <= 10:
+        raise SVDError(f"quality is {quality:g} and must be 0 to 10; 5 is usual, 8 looks lossless.")
+    return quality
+
+
+def check_rate(fps: float) -> Fraction:
+    """Frames per second as a fraction that containers can store; raises SVDError unless it is 0.1 to 1000."""
+    if not 0.1 <= fps <= 1000:
+        raise SVDError(f"fps is {fps:g} and must be 0.1 to 1000; 7 is usual.")
+    return Fraction(fps).limit_denominator(1001)  # 23.976 is 24000/1001
+
+
+def format_size(shape: tuple[int, ...]) -> str:
+    """Width x height of a picture h w 3."""
+    return f"{shape[1]}x{shape[0]}"
+
+
+# --- metadata as JSON in a comment -------------------------------------------------------------------------------
+
+
+def write_comment(metadata: Mapping[str, Any] | None) -> str:
+    """Metadata as ASCII JSON, because not every format states the encoding of its comment; empty for none."""
+    if not metadata:
+        return ""
+    try:
+        return json.dumps(metadata, ensure_ascii=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise SVDError(f"The metadata cannot be written as JSON ({error}); give texts, numbers and lists.") from error
+
+
+def read_comment(comment: str | bytes | None) -> Metadata:
+    """The metadata that `write_comment` wrote; empty for comments of other programs."""
+    try:
+        value = json.loads(comment or "")
+    except (UnicodeDecodeError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+# --- folders of numbered frames ----------------------------------------------------------------------------------
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether a name stands for many pictures, for example frames/%04d.png."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and len(_NUMBER.findall(path.name)) == 1
+
+
+def number_name(pattern: str, index: int) -> str:
+    """The name of one frame: "%04d.png" and 7 give "0007.png"."""
+    return _NUMBER.sub(lambda found: found[0] % index, pattern)
+
+
+def find_frames(path: Path) -> list[Path]:
+    """The pictures of a folder or of a pattern, ordered by the numbers in their names.
+
+    Raises SVDError if there are none.
+    """
+    if is_pattern(path):
+        before, _, after = _NUMBER.split(path.name)
+        name = re.compile(rf"{re.escape(before)}\d+{re.escape(after)}")
+        files = [file for file in _list_files(path.parent) if name.fullmatch(file.name)]
+    else:
+        files = [file for file in _list_files(path) if file.suffix.lower() in PICTURE_SUFFIXES]
+    if not files:
+        raise SVDError(f"There are no frames at {path}; give a video, or a folder of pictures.")
+    return sorted(files, key=_split_numbers)
+
+
+def _list_files(folder: Path) -> list[Path]:
+    try:
+        return [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+    except OSError as error:
+        raise SVDError(f"The folder {folder} cannot be read ({error.strerror}); check the path.") from error
+
+
+def _split_numbers(path: Path) -> list[tuple[bool, int, str]]:
+    """Sort key that compares numbers by value, so that frame 10 comes after frame 9."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
