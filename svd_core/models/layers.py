@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,8 @@ from .kernels.memory_format import format_of
 
 # Pixels, all pictures counted, that a convolution must see for the sums of its weights to cost less than they save.
 WORTH_FOUR_PHASES = 256
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Operations(Protocol):
@@ -153,6 +155,12 @@ def _mirror(x: Tensor, padding: tuple[int, int, int, int], side: int) -> Tensor:
     return F.pad(x, padding, mode="reflect" if side > 1 else "replicate")
 
 
+@cache
+def _without_initialiser(layer: type[Module]) -> type[Module]:
+    """The same layer for the meta device, where there is nothing to initialise and each attempt costs time."""
+    return cast(type[Module], type(layer.__name__, (layer,), {"reset_parameters": lambda self: None}))
+
+
 @dataclass(frozen=True)
 class Layers:
     """Makes layers of one namespace, dtype and device."""
@@ -162,48 +170,45 @@ class Layers:
     device: torch.device | str | None = None
 
     def linear(self, c_in: int, c_out: int, bias: bool = True) -> nn.Module:
-        return self.operations.Linear(c_in, c_out, bias=bias, dtype=self.dtype, device=self.device)
+        return self._make(self.operations.Linear, c_in, c_out, bias=bias)
 
     def conv(self, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, padding: int | None = None) -> nn.Module:
         """2-D convolution; padding keeps the size unless given."""
         if (kernel, stride, padding) == (3, 1, None):
-            conv = _picture_conv_class(self.operations.Conv2d)
-            return conv(c_in, c_out, 3, padding=1, dtype=self.dtype, device=self.device)
+            return self._make(_picture_conv_class(self.operations.Conv2d), c_in, c_out, 3, padding=1)
         padding = kernel // 2 if padding is None else padding
-        return self.operations.Conv2d(
-            c_in, c_out, kernel, stride=stride, padding=padding, dtype=self.dtype, device=self.device
-        )
+        return self._make(self.operations.Conv2d, c_in, c_out, kernel, stride=stride, padding=padding)
 
     def doubling_conv(self, c_in: int, c_out: int) -> nn.Module:
         """3x3 convolution of b c h w, which keeps the size, or of a picture to be doubled first, 1 b c h w."""
-        conv = _doubling_conv_class(self.operations.Conv2d)
-        return conv(c_in, c_out, 3, padding=1, dtype=self.dtype, device=self.device)
+        return self._make(_doubling_conv_class(self.operations.Conv2d), c_in, c_out, 3, padding=1)
 
     def patch_conv(self, c_in: int, c_out: int, patch: int) -> nn.Module:
         """Non-overlapping patches, no bias (the ViT stem)."""
-        return self.operations.Conv2d(
-            c_in, c_out, patch, stride=patch, bias=False, dtype=self.dtype, device=self.device
-        )
+        return self._make(self.operations.Conv2d, c_in, c_out, patch, stride=patch, bias=False)
 
     def temporal_conv(self, c_in: int, c_out: int) -> nn.Module:
         """Convolution over frames of b c t n, kernel 3, zeros beyond the clip's ends."""
-        conv = _temporal_conv_class(self.operations.Conv3d)
-        return conv(c_in, c_out, (3, 1, 1), padding=(1, 0, 0), dtype=self.dtype, device=self.device)
+        return self._make(_temporal_conv_class(self.operations.Conv3d), c_in, c_out, (3, 1, 1), padding=(1, 0, 0))
 
     def clip_conv(self, channels: int) -> nn.Module:
         """Convolution of frames in space and time, kernel 3; see the class above for what it takes."""
-        conv = _clip_conv_class(self.operations.Conv3d)
-        return conv(channels, channels, 3, padding=1, dtype=self.dtype, device=self.device)
+        return self._make(_clip_conv_class(self.operations.Conv3d), channels, channels, 3, padding=1)
 
     def group_norm(self, groups: int, channels: int, eps: float) -> nn.GroupNorm:
-        return self.operations.GroupNorm(groups, channels, eps=eps, dtype=self.dtype, device=self.device)
+        return self._make(self.operations.GroupNorm, groups, channels, eps=eps)
 
     def layer_norm(self, width: int, eps: float = 1e-5) -> nn.Module:
-        return self.operations.LayerNorm(width, eps=eps, dtype=self.dtype, device=self.device)
+        return self._make(self.operations.LayerNorm, width, eps=eps)
 
     def embedding(self, count: int, width: int) -> nn.Module:
-        return self.operations.Embedding(count, width, dtype=self.dtype, device=self.device)
+        return self._make(self.operations.Embedding, count, width)
 
     def parameter(self, *shape: int) -> nn.Parameter:
         """A raw parameter, zero until weights are loaded; cast it at use, a host need not move it."""
         return nn.Parameter(torch.zeros(shape, dtype=self.dtype, device=self.device))
+
+    def _make(self, layer: type[Module], *sizes: Any, **options: Any) -> Module:
+        if self.device is not None and torch.device(self.device).type == "meta":
+            layer = _without_initialiser(layer)
+        return layer(*sizes, **options, dtype=self.dtype, device=self.device)
