@@ -14,7 +14,7 @@ from tools.client import Client, Event, Prompt
 from tools.host import Host
 from tools.workflow import PICTURE, load_api, node_of, with_inputs
 
-WIDTH, HEIGHT, FRAMES, STEPS = 192, 128, 6, 3
+WIDTH, HEIGHT, FRAMES, STEPS = 128, 64, 4, 3
 SLOW_STEPS = 60
 ROUNDING = 1e-5
 
