@@ -1,6 +1,6 @@
 """The example workflows, in one place: writes both forms of each into `example_workflows/`.
 
-    python -m tools.examples
+    python -m checks.examples
 
 Starts a ComfyUI to ask it for its nodes. Thumbnails are drawn by `docs/pictures/draw_thumbnails.py`.
 """
@@ -12,11 +12,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .client import JSON
-from .comfyui import find_comfyui
-from .host import Host
+from tools.client import JSON
+from tools.comfyui import find_comfyui
+from tools.host import Host
+from tools.workflow import FOLDER
+
 from .page import Node, Page
-from .workflow import FOLDER
 
 DEMO = "svd_demo (bundled)"
 COMET, COMET_LAST, BOAT = "svd_demo_comet.png", "svd_demo_comet_last.png", "sailing_boat.png"

@@ -1,6 +1,6 @@
 """Seconds that importing the pack adds to the start of ComfyUI, beyond torch and ComfyUI itself.
 
-    python -m benchmarks.import_time [--runs 5]
+    python -m checks.import_time [--runs 5]
 
 Every run is a process of its own, and what is printed last is the median.
 """

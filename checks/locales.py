@@ -1,6 +1,6 @@
 """Keep the translations in step with the nodes.
 
-    python -m tools.locales
+    python -m checks.locales
 
 Writes `locales/en/nodeDefs.json` from the nodes' own texts, which are the only English ones kept by hand, and lists
 what every other language lacks or has too much.
@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .client import JSON
-from .comfyui import REPOSITORY, find_comfyui
+from tools.client import JSON
+from tools.comfyui import REPOSITORY, find_comfyui
 
 LOCALES = REPOSITORY / "locales"
 SOURCE_LANGUAGE = "en"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .client import JSON, Prompt
-from .workflow import SEEDS
+from tools.client import JSON, Prompt
+from tools.workflow import SEEDS
 
 PACK = "svd-nodes"
 UPLOADS = ("LoadImage",)  # nodes with a button on the page that the server does not know

@@ -1,7 +1,7 @@
 """Tables of what works with what (docs/works-with.md), from what the host's tests measured.
 
-python -m tools.swap_table              write the tables from benchmarks/results/swaps.json
-python -m tools.swap_table --measure    run those tests first, and keep what they measure
+python -m checks.swap_table              write the tables from benchmarks/results/swaps.json
+python -m checks.swap_table --measure    run those tests first, and keep what they measure
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .client import JSON
-from .comfyui import REPOSITORY
+from tools.client import JSON
+from tools.comfyui import REPOSITORY
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "swaps.json"
 PAGE = REPOSITORY / "docs" / "works-with.md"
 TESTS = [f"tests/host/test_{name}.py" for name in ("swaps", "works_with", "saving")]
-START, END = "<!-- swaps, written by tools.swap_table -->", "<!-- end of swaps -->"
+START, END = "<!-- swaps, written by checks.swap_table -->", "<!-- end of swaps -->"
 NOTHING = "–"
 
 

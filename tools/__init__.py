@@ -1,1 +1,1 @@
-"""Scripts around the pack: finding and driving a ComfyUI, the demo, example pictures and checkpoints."""
+"""A real ComfyUI with this pack in it: found or fetched, started and talked to; `nox -s demo` makes a clip with it."""

@@ -1,4 +1,4 @@
-"""A small client of ComfyUI's HTTP and websocket API."""
+"""A client of ComfyUI's HTTP and websocket API that keeps every message; built on `examples/api_client.py`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
+import aiohttp  # comes with ComfyUI
+
+from examples import api_client
+
+T = TypeVar("T")
 JSON = dict[str, Any]
 Prompt = dict[str, JSON]  # API format: node id -> {"class_type": ..., "inputs": {...}}
 
@@ -80,21 +85,13 @@ class Client:
         answer = self._request("POST", path, json.dumps(body).encode(), "application/json")
         return json.loads(answer) if answer else None
 
-    def upload_image(self, path: Path, name: str | None = None) -> str:
+    def upload_image(self, path: Path) -> str:
         """Put a picture into the server's input folder; returns the name that LoadImage takes."""
-        boundary = uuid.uuid4().hex
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name or path.name}"\r\n'
-        overwrite = (
-            f'\r\n--{boundary}\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n--{boundary}--\r\n'
-        )
-        body = head.encode() + b"Content-Type: image/png\r\n\r\n" + path.read_bytes() + overwrite.encode()
-        answer = json.loads(self._request("POST", "/upload/image", body, f"multipart/form-data; boundary={boundary}"))
-        return answer["name"]
+        return asyncio.run(self._call(api_client.upload, path))
 
-    def download(self, file: JSON, to: Path) -> Path:
-        """Fetch one of `Run.files`."""
-        to.write_bytes(self._request("GET", "/view?" + urlencode(file)))
-        return to
+    def download(self, file: JSON, folder: Path) -> Path:
+        """Fetch one of `Run.files`; returns its path in `folder`."""
+        return asyncio.run(self._call(api_client.download, file, folder))
 
     def interrupt(self) -> None:
         self.post("/interrupt", {})
@@ -110,9 +107,11 @@ class Client:
         """Queue a prompt and follow it to its end. `on_event` sees every message and may call `interrupt`."""
         return asyncio.run(asyncio.wait_for(self._run(prompt, on_event), timeout))
 
-    async def _run(self, prompt: Prompt, on_event: Callable[[Event], None]) -> Run:
-        import aiohttp  # comes with ComfyUI
+    async def _call(self, ask: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        async with aiohttp.ClientSession(self.url) as session:
+            return await ask(session, *arguments)
 
+    async def _run(self, prompt: Prompt, on_event: Callable[[Event], None]) -> Run:
         url = f"{self.url}/ws?clientId={self.id}"
         async with aiohttp.ClientSession() as session, session.ws_connect(url, max_msg_size=0) as socket:
             run = Run(self.queue(prompt))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from comfy_page import ComfyPage
 
-from tools import locales
+from checks import locales
 from tools.host import PACK_NAME
 
 TOO_WIDE = """help => [...help.querySelectorAll("*")]

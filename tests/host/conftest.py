@@ -56,7 +56,7 @@ def comfyui() -> Path:
 
 @pytest.fixture(scope="session")
 def record(pytestconfig: pytest.Config, client: Client) -> Iterator[Record]:
-    """Keep an outcome for docs/works-with.md: `record("works_with", node="FreeU", effect=0.1)`. See tools.swap_table.
+    """Keep an outcome for docs/works-with.md: `record("works_with", node="FreeU", effect=0.1)`. See checks.swap_table.
 
     Written only where --swaps names a file.
     """

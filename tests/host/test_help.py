@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tools import locales
+from checks import locales
 from tools.client import JSON, HostError
 from tools.comfyui import REPOSITORY
 from tools.host import PACK_NAME, Host

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import locales
+from checks import locales
 from tools.client import JSON
 
 ALIASES = {"img2vid", "stable video", "image to video"}
@@ -28,7 +28,7 @@ def words(content: JSON) -> Iterator[str]:
 
 
 def test_english_is_what_the_nodes_say(info: JSON) -> None:
-    assert locales.read("en") == locales.texts(info), "run python -m tools.locales"
+    assert locales.read("en") == locales.texts(info), "run python -m checks.locales"
 
 
 @pytest.mark.parametrize("language", locales.languages())

@@ -145,7 +145,7 @@ def film(
     saved = graph.add("SaveVideo", video=video[0], filename_prefix="filmed", format="auto", codec="auto")
     run = succeeded(client.run(prompt))
     (file,) = run.files(saved.id)
-    with av.open(str(client.download(file, folder / file["filename"]))) as container:
+    with av.open(str(client.download(file, folder))) as container:
         average = container.streams.video[0].average_rate
         frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     shown = load_file(host.output / f"{save['inputs']['name']}.safetensors")["image"]

@@ -34,7 +34,7 @@ def workflow(client: Client) -> Prompt:
 def test_example_makes_a_video(client: Client, workflow: Prompt, tmp_path: Path) -> None:
     run = succeeded(client.run(workflow))
     (file,) = run.files(node_of(workflow, "SaveVideo"))
-    path = client.download(file, tmp_path / file["filename"])
+    path = client.download(file, tmp_path)
     assert path.suffix == ".mp4"
     with av.open(str(path)) as container:
         (stream,) = container.streams.video

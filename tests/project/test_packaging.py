@@ -14,7 +14,19 @@ from tools.comfyui import REPOSITORY
 
 NEEDED = ("__init__.py", "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "requirements.txt")
 NEEDED_FOLDERS = ("nodes", "svd_core", "web/docs", "web/docs/pictures", "locales/en", "locales/zh", "example_workflows")
-KEPT_BACK = ("tests", "tools", "training", "benchmarks", ".ci", ".github", "docs", "mkdocs.yml", "noxfile.py")
+KEPT_BACK = (
+    "tests",
+    "tools",
+    "checks",
+    "training",
+    "benchmarks",
+    "typings",
+    "docs",
+    ".ci",
+    ".github",
+    "mkdocs",
+    "noxfile",
+)
 
 
 def git(*arguments: str) -> set[str]:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tools.swap_table import PAGE, RESULTS, error, tables, with_tables
+from checks.swap_table import PAGE, RESULTS, error, tables, with_tables
 
 RESULT = json.loads(RESULTS.read_text("utf-8"))
 NODES = ("SVD Loader", "CLIP Image Encode", "VAE Encode Conditioning", "SVD Sampler", "Temporal VAE Decode")
@@ -14,7 +14,7 @@ NODES = ("SVD Loader", "CLIP Image Encode", "VAE Encode Conditioning", "SVD Samp
 
 def test_the_page_is_what_was_measured() -> None:
     text = PAGE.read_text("utf-8")
-    assert with_tables(text, RESULT) == text, "run python -m tools.swap_table"
+    assert with_tables(text, RESULT) == text, "run python -m checks.swap_table"
 
 
 def test_every_node_was_swapped_both_ways() -> None:
