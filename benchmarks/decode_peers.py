@@ -25,9 +25,9 @@ from svd_core.checkpoints import load_weights, open_checkpoint
 from svd_core.config import ModelConfig
 from svd_core.memory.decode.clip import decode_clip
 from svd_core.memory.decode.plan import DecodePlan
+from svd_core.memory.rehearsal import HOST, AllocationCounter
 from svd_core.models.autoencoder import Autoencoder
 from svd_core.models.layers import Layers
-from tests.support.allocations import HOST, AllocationCounter
 from tests.support.random_checkpoint import tiny_config, write_checkpoint
 from tools.comfyui import find_comfyui
 

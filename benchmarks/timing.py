@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.support.allocations import AllocationCounter
+from svd_core.memory.rehearsal import AllocationCounter
 
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 

@@ -10,12 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..rehearsal import counted_as_host_memory
+
 _PORTABLE = 1  # pinned for every device, not only the current one
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, pin_for: torch.device) -> Tensor:
     """An uninitialised tensor in host memory, pinned where that lets copies run beside the computation of a device."""
-    buffer = torch.empty(shape, dtype=dtype, device="cpu")
+    with counted_as_host_memory():
+        buffer = torch.empty(shape, dtype=dtype, device="meta" if pin_for.type == "meta" else "cpu")
     if pin_for.type == "cuda" and buffer.nbytes:
         _pin(buffer)
     return buffer

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from svd_core.diffusion.speed import MODES
 from svd_core.diffusion.step_cache import StepCache
+from svd_core.memory.rehearsal import peak_bytes
 from svd_core.models import attention
 from svd_core.models.attention import CrossAttention, FeedForward
 from svd_core.models.layers import WORTH_FOUR_PHASES, Layers, convolve_doubled, doubling_size
@@ -21,7 +22,6 @@ from svd_core.models.unet.hooks import UNetHooks
 from svd_core.models.unet.transformer import SpatialVideoTransformer
 from svd_core.models.unet.unet import VideoUNet
 from tests.core.models.test_networks import SMALL_UNET, randomised, relative, unet_inputs
-from tests.support.allocations import peak_bytes
 
 
 def plain_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

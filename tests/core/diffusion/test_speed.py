@@ -19,13 +19,13 @@ from svd_core.diffusion.samplers import StepInfo
 from svd_core.diffusion.speed import MODES, SpeedMode, speed_mode
 from svd_core.diffusion.step_cache import StepCache
 from svd_core.memory.activations import UNetCall, unet_bytes
+from svd_core.memory.rehearsal import AllocationCounter
 from svd_core.models.layers import Layers
 from svd_core.models.split import Split
 from svd_core.models.unet.hooks import UNetHooks
 from svd_core.models.unet.unet import VideoUNet
 from svd_core.pipeline import pipeline
 from tests.core.models.test_networks import SMALL_UNET, randomised, relative, unet_inputs
-from tests.support.allocations import AllocationCounter
 from tools.workflow import PICTURE
 from training.evaluate import BUCKET
 from training.scenes import scene_of

@@ -17,8 +17,8 @@ from svd_core import SVDError
 from svd_core.config import AutoencoderConfig
 from svd_core.memory.decode.clip import decode_clip
 from svd_core.memory.decode.plan import DecodePlan
+from svd_core.memory.rehearsal import HOST, AllocationCounter
 from svd_core.models.autoencoder import Autoencoder
-from tests.support.allocations import HOST, AllocationCounter
 
 SMALL = AutoencoderConfig(channels=32, channel_mult=(1, 2), num_res_blocks=1)
 SMALL_IMAGE = AutoencoderConfig(channels=32, channel_mult=(1, 2), num_res_blocks=1, temporal_decoder=False)

@@ -15,8 +15,8 @@ from svd_core.memory.decode.footprint import decode_footprint, encode_bytes
 from svd_core.memory.decode.plan import DecodeCall, DecodePlan
 from svd_core.memory.decode.planner import describe_decode, plan_decode
 from svd_core.memory.device import USABLE, free_memory, room_to_spill
+from svd_core.memory.rehearsal import HOST, AllocationCounter
 from svd_core.models.autoencoder import Autoencoder
-from tests.support.allocations import HOST, AllocationCounter
 
 FULL = AutoencoderConfig()
 FULL_IMAGE = AutoencoderConfig(temporal_decoder=False)

@@ -18,6 +18,7 @@ from svd_core.config import ClipVisionConfig, UNetConfig
 from svd_core.errors import SVDError
 from svd_core.memory.activations import UNetCall, clip_bytes, unet_bytes
 from svd_core.memory.device import is_out_of_memory
+from svd_core.memory.rehearsal import peak_bytes
 from svd_core.memory.sampling_memory import SamplingMemory
 from svd_core.memory.sampling_plan import plan_sampling
 from svd_core.models.image_encoder import ClipVision
@@ -26,7 +27,6 @@ from svd_core.models.split import Split
 from svd_core.models.unet.hooks import UNetHooks
 from svd_core.models.unet.unet import VideoUNet
 from tests.core.models.test_networks import SMALL_UNET, randomised, relative, unet_inputs
-from tests.support.allocations import peak_bytes
 
 FULL = UNetConfig()
 FULL_WIDTHS = UNetConfig(num_res_blocks=1)  # of fewer blocks: the walk is the same, and shorter

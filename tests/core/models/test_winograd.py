@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from svd_core.memory.rehearsal import peak_bytes
 from svd_core.models.kernels import winograd
 from svd_core.models.kernels.winograd import DOUBLED, FEWEST_CHANNELS, PLAIN, WORKSPACE_BYTES, Transform, convolve, pays
 from svd_core.models.layers import Layers
 from tests.core.models.test_networks import relative
-from tests.support.allocations import peak_bytes
 
 TRANSFORMS = pytest.mark.parametrize("transform", [PLAIN, DOUBLED], ids=["plain", "doubled"])
 
