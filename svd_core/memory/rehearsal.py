@@ -101,7 +101,6 @@ class _Storage(weakref.ref):
         return super().__new__(cls, storage, callback)
 
     def __init__(self, storage: Any, callback: Any, key: int, place: str, size: int) -> None:
-        super().__init__(storage, callback)
         self.key, self.place, self.size = key, place, size
 
 
