@@ -1,4 +1,4 @@
-"""Makes the clips of one command: skips what is there, goes on after a failure, tells what failed at the end."""
+"""A batch: makes the clips of one command, skips those that exist, and reports what failed at the end."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import argparse
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+import torch
+from tqdm import tqdm
 
 from ..checkpoints import Checkpoint, extend, open_checkpoint
-from ..errors import SVDError, needing
+from ..diffusion.noise import seed_of_clip
+from ..errors import SVDError
 from ..memory.sampling_plan import check_memory_choice
+from ..pipeline.clip import Clip
 from ..pipeline.given_frames import GivenFrames
 from ..pipeline.pipeline import SVDPipeline
-from ..video import Metadata, load_metadata, save_video
-from .clips import Clip, check_places, wanted_clips
+from ..pipeline.resolve import resolve_settings
+from ..pipeline.settings import ClipSettings, ResolvedSettings, RunOptions
 from .given import GivenFiles, read_picture
-from .options import check_device, torch_dtype
-from .records import Recorder, same_clip
-from .settings import Settings
+from .jobs import Job, check_places, list_jobs
+from .options import read_settings, torch_dtype
+from .records import Recorder
 
 NONE_MADE, SOME_FAILED = 2, 1
 
@@ -27,115 +31,96 @@ NONE_MADE, SOME_FAILED = 2, 1
 class Batch:
     options: argparse.Namespace
     checkpoint: Checkpoint
-    settings: Settings
+    settings: ResolvedSettings
     files: GivenFiles
     given: GivenFrames
-    clips: list[Clip]
+    jobs: list[Job]
     recorder: Recorder
-    failures: dict[Clip, SVDError] = field(default_factory=dict)
+    failures: dict[Job, SVDError] = field(default_factory=dict)
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Batch:
-        """Raises SVDError for what would stop every clip; nothing is computed yet."""
-        seeds = range(options.seed, options.seed + options.seeds)
-        clips = wanted_clips(options.pictures, seeds, options.out, options.format)
+        """Computes nothing yet. Raises SVDError for what would stop every clip."""
+        seeds = [seed_of_clip(options.seed, index) for index in range(options.seeds)]
+        jobs = list_jobs(options.pictures, seeds, options.out, options.format)
         plain = open_checkpoint(options.checkpoint, options.companion)
         plain.require("unet", "vae", "clip")
         checkpoint = extend(plain, options.extension) if options.extension else plain
-        settings = Settings.from_options(options, checkpoint)
+        settings = resolve_settings(
+            read_settings(options, ClipSettings), checkpoint.config, checkpoint.release, checkpoint.num_frames
+        )
         files = GivenFiles.from_options(options, settings.num_frames)
-        check_places(clips, files.places())
+        check_places(jobs, files.list_places())
         check_memory_choice(options.memory)
         check_device(options.device)
         given = files.load(settings)
-        return cls(options, checkpoint, settings, files, given, clips, Recorder(settings, plain, files, options))
+        return cls(options, checkpoint, settings, files, given, jobs, Recorder(settings, plain, files, options))
 
     def run(self) -> int:
-        todo = self.missing()
-        if done := len(self.clips) - len(todo) - len(self.failures):
-            print(f"{done} of {len(self.clips)} clips are there already, made with these settings.")
-        if todo:
-            self._make(todo)
-        for clip, error in self.failures.items():
-            print(f"svd-nodes: {clip.place.name} was not made: {error}", file=sys.stderr)
+        """Make all clips that are missing. Returns the exit code."""
+        missing = self.find_missing()
+        if done := len(self.jobs) - len(missing) - len(self.failures):
+            print(f"{done} of {len(self.jobs)} clips are there already, made with these settings.")
+        if missing:
+            self._make(missing)
+        for job, error in self.failures.items():
+            print(f"svd-nodes: {job.place.name} was not made: {error}", file=sys.stderr)
         if not self.failures:
             return 0
-        return NONE_MADE if len(self.failures) == len(self.clips) else SOME_FAILED
+        return NONE_MADE if len(self.failures) == len(self.jobs) else SOME_FAILED
 
-    def missing(self) -> list[Clip]:
-        """The clips that are still to be made and can be, as far as is known before."""
-        todo: list[Clip] = []
-        for clip in self.clips:
+    def find_missing(self) -> list[Job]:
+        """The jobs still to be done. What is known to fail before any work goes to `failures`."""
+        missing: list[Job] = []
+        for job in self.jobs:
             try:
-                if not self._is_there(clip):
-                    todo.append(clip)
+                job.check_picture()
+                # The files of the run are hashed only where something is there to compare with.
+                if job.is_place_free or not job.is_done(
+                    self.recorder.record(job.picture, job.seed), self.options.overwrite
+                ):
+                    missing.append(job)
             except SVDError as error:
-                self.failures[clip] = error
-        return todo
+                self.failures[job] = error
+        return missing
 
-    def _is_there(self, clip: Clip) -> bool:
-        """Raises SVDError where something else is. Only where something is are the files of the run hashed."""
-        place = clip.place
-        if not clip.picture.is_file():
-            raise SVDError(f"{clip.picture} does not exist; check the path.")
-        if not place.exists() or (place.is_dir() and not any(place.iterdir())):
-            return False
-        found = _record_in(clip)
-        if same_clip(found, self.recorder.record(clip.picture, clip.seed)):
-            return True
-        if place.is_dir():
-            raise SVDError(f"The folder {place} holds something else; choose another --out, or take it away.")
-        if "svd_nodes" not in found and not self.options.overwrite:
-            raise SVDError(f"{place} is there and was not made by this program; choose another --out or --overwrite.")
-        return False
-
-    def _make(self, todo: list[Clip]) -> None:
-        with needing("tqdm", "A progress bar"):
-            from tqdm import tqdm
-
-        pipe = self._pipeline()
-        for clip in tqdm(todo, desc="clips", disable=None if len(todo) > 1 else True):
+    def _make(self, jobs: list[Job]) -> None:
+        pipe = self._load_pipeline()
+        for job in tqdm(jobs, desc="clips", disable=None if len(jobs) > 1 else True):
             try:
-                record = self.recorder.record(clip.picture, clip.seed)
-                frames = self._frames(pipe, clip)
+                record = self.recorder.record(job.picture, job.seed)
+                clip = self._animate(pipe, job)
             except SVDError as error:
-                self.failures[clip] = error
+                self.failures[job] = error
                 continue
-            _make_folder(clip.place.parent)
-            save_video(frames, clip.target, self.settings.fps, self.options.quality, record)
-            tqdm.write(str(clip.place))
+            _make_folder(job.place.parent)
+            clip.save(job.target, self.options.quality, record)
+            tqdm.write(str(job.place))
 
-    def _pipeline(self) -> SVDPipeline:
+    def _load_pipeline(self) -> SVDPipeline:
         options = self.options
         pipe = SVDPipeline.from_checkpoint(
-            options.checkpoint,
-            options.companion,
-            options.device,
-            torch_dtype(options.dtype),
-            torch_dtype(options.weight_dtype),
-            options.extension,
+            self.checkpoint,
+            device=options.device,
+            dtype=torch_dtype(options.dtype),
+            weight_dtype=torch_dtype(options.weight_dtype),
         )
         for lora in options.lora:
             pipe.load_lora(lora.path, lora.strength)
         return pipe
 
-    def _frames(self, pipe: SVDPipeline, clip: Clip) -> Any:
-        return pipe(
-            read_picture(clip.picture),
-            seed=clip.seed,
-            **{**self.settings.arguments(), **vars(self.given)},
-            memory=self.options.memory,
-            frames_at_once=self.options.frames_at_once,
-            output="array",
-            progress=sys.stderr.isatty(),
-        )
+    def _animate(self, pipe: SVDPipeline, job: Job) -> Clip:
+        run = {**vars(read_settings(self.options, RunOptions)), "seed": job.seed, "progress": sys.stderr.isatty()}
+        return pipe(read_picture(job.picture), settings=self.settings, **vars(self.given), **run)
 
 
-def _record_in(clip: Clip) -> Metadata:
+def check_device(name: str | None) -> None:
+    """Raises SVDError for a device that torch cannot use here."""
     try:
-        return load_metadata(clip.target)
-    except SVDError:
-        return {}
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
+        reason = str(error).strip().partition("\n")[0]
+        raise SVDError(f"The device {name} cannot be used here ({reason}); choose another --device.") from error
 
 
 def _make_folder(path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints import Checkpoint
-from ..diffusion.guidance import guidance_scale, needs_uncond
+from ..diffusion.guidance import needs_uncond
 from ..diffusion.speed import speed_mode
 from ..diffusion.step_cache import StepCache
 from ..memory import flops
@@ -19,10 +19,10 @@ from ..memory.decode.plan import DecodeCall
 from ..memory.decode.planner import describe_decode, plan_decode
 from ..memory.device import free_memory, room_to_spill
 from ..memory.sampling_plan import plan_sampling
-from ..pipeline.loading import best_device
+from ..pipeline.loading import best_device, default_dtype
+from ..pipeline.resolve import frame_scales, noise_levels
 from .batch import Batch
 from .options import dtype_name, torch_dtype
-from .settings import default_dtype
 
 SMALLEST_MATRIX, LARGEST_MATRIX, REPEATS = 256, 8192, 3
 A_WHILE = 0.02  # seconds
@@ -30,16 +30,16 @@ A_WHILE = 0.02  # seconds
 EVALUATIONS = {"heun": 2}
 
 
-def describe(batch: Batch) -> list[str]:
+def describe_run(batch: Batch) -> list[str]:
     """Lines for people. Raises SVDError where the clip would not fit the memory."""
-    todo = len(batch.missing())
+    todo = len(batch.find_missing())
     settings, checkpoint = batch.settings, batch.checkpoint
     stages = _Stages(batch)
     title = checkpoint.release.title if checkpoint.release else "a release that its name does not tell"
     extension = f" with {batch.options.extension.name}" if batch.options.extension else ""
     lines = [
         f"checkpoint  {checkpoint.name}{extension}: {title}, UNet in {dtype_name(checkpoint.dtype('unet'))}",
-        f"clips       {len(batch.clips)}, of which {todo} are still to be made"
+        f"clips       {len(batch.jobs)}, of which {todo} are still to be made"
         + (f" and {len(batch.failures)} cannot be" if batch.failures else ""),
         f"size        {settings.width}x{settings.height}, {settings.num_frames} frames at {settings.fps:g} per second "
         f"({settings.num_frames / settings.fps:.1f} s), {stages.steps} steps from sigma {stages.sigmas[0]:.3g}",
@@ -47,14 +47,14 @@ def describe(batch: Batch) -> list[str]:
         *stages.memory(),
         f"time        {stages.time()}",
     ]
-    lines += [f"cannot be   {clip.place.name}: {error}" for clip, error in batch.failures.items()]
+    lines += [f"cannot be   {job.place.name}: {error}" for job, error in batch.failures.items()]
     return lines
 
 
 def _given(batch: Batch) -> Iterator[str]:
     """What clips are made from beside their pictures."""
     files, settings = batch.files, batch.settings
-    if files.input_video is not None and batch.given.starts_from_video:
+    if files.input_video is not None and batch.settings.starts_from_video:
         yield f"starts from {files.input_video.name}, at a strength of {settings.denoising_strength:g}"
     for held in files.held:
         part = f", where {held.mask.name} is white" if held.mask else ""
@@ -66,12 +66,12 @@ class _Stages:
 
     def __init__(self, batch: Batch) -> None:
         self.settings, self.options, self.checkpoint = batch.settings, batch.options, batch.checkpoint
-        self.sigmas = self.settings.sigmas()
+        self.sigmas = noise_levels(self.settings)
         self.steps = len(self.sigmas) - 1
-        video = self.settings.num_frames if batch.given.starts_from_video else 0
+        video = self.settings.num_frames if batch.settings.starts_from_video else 0
         self.encodes = 1 + video + len(batch.given.mask_frames)
         self.device = torch.device(self.options.device or best_device())
-        self.dtype: torch.dtype = torch_dtype(self.options.dtype) or default_dtype(self.options.device)
+        self.dtype: torch.dtype = torch_dtype(self.options.dtype) or default_dtype(self.device)
         self.unet, self.vae, self.clip = self.checkpoint.unet, self.checkpoint.vae, self.checkpoint.clip
         self.height, self.width = (side // self.vae.downscale for side in (self.settings.height, self.settings.width))
 
@@ -107,9 +107,7 @@ class _Stages:
 
     def time(self) -> str:
         settings, area = self.settings, (self.height, self.width)
-        scale = guidance_scale(
-            settings.guidance_kind, settings.min_cfg_scale, settings.max_cfg_scale, settings.num_frames
-        )
+        scale = frame_scales(settings)
         mode = speed_mode(settings.speed)
         branches = sum(1 + needs_uncond(mode.scale_at(sigma, scale)) for sigma in self.sigmas[:-1])
         whole, outer = (flops.unet_flops(self.unet, *area, settings.num_frames, only) for only in (False, True))

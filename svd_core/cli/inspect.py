@@ -25,16 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from ..checkpoints import open_checkpoint, read_header
     from ..checkpoints.extension import is_extension
-    from .digest import checkpoint_sha256, file_sha256
+    from .records import hash_checkpoint, hash_file
 
     header = None if options.file.is_dir() else read_header(options.file)
     if header and _is_lora(header):
-        lines, digest = _lora_lines(header), lambda: file_sha256(header.path)
+        lines, digest = _lora_lines(header), lambda: hash_file(header.path)
     elif header and is_extension(header):
-        lines, digest = _extension_lines(header), lambda: file_sha256(header.path)
+        lines, digest = _extension_lines(header), lambda: hash_file(header.path)
     else:
         checkpoint = open_checkpoint(options.file)
-        lines, digest = _checkpoint_lines(checkpoint), lambda: checkpoint_sha256(checkpoint)
+        lines, digest = _checkpoint_lines(checkpoint), lambda: hash_checkpoint(checkpoint)
     if header and header.metadata:
         lines.append(("metadata", ", ".join(sorted(header.metadata))))
     if options.hash:

@@ -1,6 +1,1 @@
-"""From a picture to the frames of a clip."""
-
-from .denoise import Conditioning
-from .pipeline import SVDPipeline
-
-__all__ = ["Conditioning", "SVDPipeline"]
+"""A picture in, the frames of a clip out."""

@@ -1,4 +1,4 @@
-"""The frames a clip is made from besides its picture: a video to start from, and pictures to hold."""
+"""Frames that a clip is made from besides its picture: a video to start from, and pictures to hold."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ..diffusion.held_frames import (
     resolve_frame_ids,
 )
 from ..errors import SVDError
+from .settings import ResolvedSettings, setting
 from .stages import FrameEncoder, check_video_length, encode_frames
 
 logger = logging.getLogger(__name__)
@@ -27,28 +28,33 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class GivenFrames:
-    """As the pipeline's arguments of the same names. Frames are pictures of any size, in a list, array or tensor."""
+    """Frames are pictures of any size, in a list, array or tensor; they are fitted to the video as the picture is."""
 
-    input_video: Any = None
-    denoising_strength: float = 1.0
-    mask_frames: Any = ()
-    mask_frame_ids: Sequence[int] = ()
-    masks: Any = None
+    input_video: Any = setting(
+        None, "frames that the clip starts from below a denoising_strength of 1", object, "video to video"
+    )
+    mask_frames: Any = setting((), "pictures that stay in the clip", object, "held frames")
+    mask_frame_ids: Sequence[int] = setting(
+        (), "the frame that each of them is; 0 is the first, -1 the last", object, "held frames"
+    )
+    masks: Any = setting(
+        None, "h w, or a list with one for each: what of the pictures is held, from 0 to 1", object, "held frames"
+    )
 
-    def check(self, num_frames: int) -> None:
-        """Raises SVDError, before any work, for what does not fit a clip of that many frames."""
-        if self.starts_from_video:
+    def check(self, settings: ResolvedSettings) -> None:
+        """Raises SVDError, before any work, for what does not fit the clip."""
+        if settings.starts_from_video:
             if self.input_video is None:
                 raise SVDError(
-                    f"denoising_strength is {self.denoising_strength:g} and there is no input_video to start from; "
+                    f"denoising_strength is {settings.denoising_strength:g} and there is no input_video to start from; "
                     "pass one, or leave the strength at 1."
                 )
-            check_video_length(len(self.input_video), num_frames)
+            check_video_length(len(self.input_video), settings.num_frames)
         elif self.input_video is not None:
             logger.warning("At denoising_strength 1 nothing of input_video is kept; use 0.3 to 0.9.")
         if not self.holds:
             return
-        places = resolve_frame_ids(self.mask_frame_ids, num_frames)
+        places = resolve_frame_ids(self.mask_frame_ids, settings.num_frames)
         if len(self.mask_frames) != len(places):
             raise SVDError(
                 f"There are {len(self.mask_frames)} mask_frames for {len(places)} mask_frame_ids; "
@@ -58,24 +64,19 @@ class GivenFrames:
             check_mask_count(len(as_masks(self.masks)), len(places))
 
     @property
-    def starts_from_video(self) -> bool:
-        return self.denoising_strength < 1.0
-
-    @property
     def holds(self) -> bool:
         return len(self.mask_frames) > 0 or len(self.mask_frame_ids) > 0
 
-    def encode(
-        self, encode: FrameEncoder, num_frames: int, width: int, height: int, fit: str
-    ) -> tuple[Tensor | None, HeldFrames | None]:
-        """The latents that sampling starts from, t 4 h w, and the held frames; None for what there is not."""
+    def encode(self, encode: FrameEncoder, settings: ResolvedSettings) -> tuple[Tensor | None, HeldFrames | None]:
+        """The latents that sampling starts from, t 4 h w, and the held frames; either may be None."""
+        size = (settings.width, settings.height, settings.fit)
         start = held = None
-        if self.starts_from_video:
-            start = encode_frames(islice(self.input_video, num_frames), encode, width, height, fit)
+        if settings.starts_from_video:
+            start = encode_frames(islice(self.input_video, settings.num_frames), encode, *size)
         if self.holds:
-            latents = encode_frames(self.mask_frames, encode, width, height, fit)
-            masks = None if self.masks is None else self._latent_masks(latents, width, height, fit)
-            held = hold_frames(latents, self.mask_frame_ids, num_frames, masks, start)
+            latents = encode_frames(self.mask_frames, encode, *size)
+            masks = None if self.masks is None else self._latent_masks(latents, *size)
+            held = hold_frames(latents, self.mask_frame_ids, settings.num_frames, masks, start)
         return start, held
 
     def _latent_masks(self, latents: Tensor, width: int, height: int, fit: str) -> Tensor:
@@ -85,8 +86,9 @@ class GivenFrames:
 
 
 def as_masks(masks: Any) -> list[Tensor]:
-    """Each h w fp32 in [0, 1]: of a tensor or array [b] h w of floats or booleans, or of a list of h w of any sizes.
+    """One fp32 mask h w in [0, 1] for each given.
 
+    masks: a tensor or array [b] h w of floats or booleans, or a list of masks h w of any sizes.
     Raises SVDError for other shapes and values.
     """
     if not isinstance(masks, (list, tuple)):
@@ -96,7 +98,7 @@ def as_masks(masks: Any) -> list[Tensor]:
     for mask in tensors:
         if mask.ndim != 2 or not mask.numel() or not 0.0 <= float(mask.min()) <= float(mask.max()) <= 1.0:
             raise SVDError(
-                f"A mask has the shape {tuple(mask.shape)}; give height x width, or one such for each held frame, "
+                f"A mask has the shape {tuple(mask.shape)}; give height x width, or one for each held frame, "
                 "of numbers from 0 (free) to 1 (held)."
             )
     return tensors

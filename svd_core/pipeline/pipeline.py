@@ -5,25 +5,27 @@ The nodes drive the same stage functions through their host instead of this clas
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ..checkpoints import Checkpoint, extend, open_checkpoint
 from ..checkpoints.lora import LoRA, LoRAStack, read_lora
-from ..checkpoints.releases import UNKNOWN, Release, advise
-from ..checks import check_latents, check_num_frames, check_positions
+from ..checkpoints.releases import Release
+from ..checks import check_latents
 from ..config import ModelConfig
-from ..diffusion import conditioning, edm, guidance, noise, schedules
+from ..diffusion import conditioning, edm, guidance, noise
 from ..diffusion.conditioning import MicroConditioning
-from ..diffusion.samplers import Callback, choose_sampler
-from ..diffusion.speed import MODES, Speed, speed_mode
+from ..diffusion.samplers import StepInfo, choose_sampler
+from ..diffusion.speed import MODES, speed_mode
 from ..diffusion.step_cache import StepCache
-from ..errors import SVDError
+from ..errors import SVDError, choose
 from ..images import colours, pictures
 from ..memory.decode.clip import decode_in_free_memory
 from ..memory.device import free_memory
@@ -32,14 +34,18 @@ from ..memory.sampling_plan import MemoryChoice
 from ..models.autoencoder import Autoencoder
 from ..models.image_encoder import ClipVision
 from ..models.unet.unet import VideoUNet
+from .clip import OUTPUTS, Clip, Output, to_levels
 from .denoise import Conditioning, GuidedDenoiser
 from .given_frames import GivenFrames
 from .loading import best_device, default_dtype, load_networks
-from .output import Output, as_output
-from .progress import progress_bar
+from .resolve import frame_scales, micro_conditioning, noise_levels, resolve_settings
+from .settings import CallArguments, ClipSettings, ResolvedSettings, RunOptions
 from .stages import augment_picture
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # in typing from Python 3.11
+
+Options = TypeVar("Options", GivenFrames, RunOptions)
 
 
 class SVDPipeline:
@@ -65,6 +71,7 @@ class SVDPipeline:
         self.device: torch.device = device
         self.dtype: torch.dtype = dtype
         self.release: Release | None = checkpoint.release if checkpoint else None
+        self.trained_frames: int | None = checkpoint.num_frames if checkpoint else None
         self.config: ModelConfig = ModelConfig(unet.config, vae.config, image_encoder.config)
         self.frame_scale: float = vae.config.scale_factor  # of given frames; DiffSynth has another, see `diffsynth.py`
         self._loras = LoRAStack(unet)
@@ -96,147 +103,115 @@ class SVDPipeline:
         networks = load_networks(checkpoint, device, dtype, weight_dtype)
         return cls(networks.unet, networks.vae, networks.image_encoder, device, dtype, checkpoint)
 
+    @overload
+    def __call__(self, picture: Any, *, output: Literal["pil"] = "pil", **arguments: Unpack[CallArguments]) -> Clip: ...
+    @overload
+    def __call__(self, picture: Any, *, output: Literal["array"], **arguments: Unpack[CallArguments]) -> np.ndarray: ...
+    @overload
+    def __call__(
+        self, picture: Any, *, output: Literal["tensor", "latent"], **arguments: Unpack[CallArguments]
+    ) -> Tensor: ...
     @torch.inference_mode()
     def __call__(
-        self,
-        picture: Any,
-        width: int | None = None,
-        height: int | None = None,
-        num_frames: int | None = None,
-        fps: float = 7,
-        motion_bucket_id: float = 127,
-        noise_aug_strength: float = 0.02,
-        num_inference_steps: int = 25,
-        min_cfg_scale: float = 1.0,
-        max_cfg_scale: float | None = None,
-        seed: int = 0,
-        *,
-        fit: pictures.FitMode = "crop",
-        guidance_kind: str = "linear",
-        sampler: str = "euler",
-        schedule: str = "karras",
-        memory: MemoryChoice = "automatic",
-        frames_at_once: int = 0,
-        speed: Speed = "exact",
-        input_video: Any = None,
-        denoising_strength: float = 1.0,
-        denoising_steps: schedules.Shortening = "all steps",
-        mask_frames: Any = (),
-        mask_frame_ids: Sequence[int] = (),
-        masks: Any = None,
-        post_normalize: bool = False,
-        contrast_enhance_scale: float = 1.0,
-        colour_match: float = 0.0,
-        output: Output = "pil",
-        progress: bool = True,
-        callback: Callback | None = None,
-        generator: torch.Generator | None = None,
-        latent_noise: Tensor | None = None,
-        augmentation_noise: Tensor | None = None,
-    ) -> Any:
-        """Animate a picture (PIL image, array or tensor; see `image.to_image_tensor`).
+        self, picture: Any, *, output: Output = "pil", **arguments: Unpack[CallArguments]
+    ) -> Clip | np.ndarray | Tensor:
+        """Animate a picture: a PIL image, an array or a tensor, see `pictures.to_image_tensor`.
 
-        Left out, width, height, num_frames and max_cfg_scale are what the checkpoint was made for; 1024x576, 25 frames
-        and 3.0 where its name does not tell.
+        arguments: the fields of ClipSettings, of GivenFrames (a video to start from, frames to hold) and of RunOptions
+        (seed, memory, progress), which docs/python.md lists. With `settings=ClipSettings(...)`, those given apart from
+        it take precedence.
 
-        width, height: of the video, in pixels; fitted to a multiple the model takes, with a warning. fps: frames per
-        second that the motion is made for. motion_bucket_id: amount of motion, 0 to 255. noise_aug_strength: noise
-        added to the picture, 0 to 1; more noise, more freedom. The guidance rises from min_cfg_scale at the first
-        frame to max_cfg_scale at the last. generator: draws the seed, in place of `seed`. latent_noise (t 4 h w) and
-        augmentation_noise (1 3 H W) replace the noise of the seed. memory bounds that of the sampling, frames_at_once
-        that of the decode (0 is automatic); neither changes the result. "automatic" splits the work only where it would
-        not fit, "smallest" always, "fastest" never.
-
-        speed: "balanced" and "fastest" leave work out, which changes the clip; see `speed.py` for what, and the README
-        for how much.
-
-        Video to video: below a denoising_strength of 1 the clip starts from the frames of input_video with noise, at
-        the level that `schedules.sigmas` tells; denoising_steps is its `shortening`. Held frames: mask_frames are
-        pictures that stay in the frames mask_frame_ids (negative ones count from the end), or what of them masks
-        (h w, or a list with one for each; 1 is held) leave. All are fitted to the video's size as the picture is; a
-        mask of the video's shape stays as it is.
-        post_normalize gives all frames the mean and deviation of the clip's latents, contrast_enhance_scale multiplies
-        these, colour_match (0 to 1) brings every frame to the picture's colours; see `correction.py`.
-
-        Returns the frames: PIL images, or one uint8 array (t H W 3), or one float tensor (t H W 3) in [0, 1]; or, for
-        "latent", what `decode` takes (t 4 h w).
-        Raises SVDError for input that cannot be animated.
+        output: "pil" for a Clip, which is a sequence of PIL images that knows its fps and can save itself; "array" for
+        uint8 and "tensor" for fp32 in [0, 1], both t H W 3; "latent" for what `decode` takes, t 4 h w in diffusion
+        space. Raises SVDError for input that cannot be animated.
         """
+        choose("output", output, OUTPUTS)
+        changes: dict[str, Any] = dict(arguments)
+        given, run = _take(GivenFrames, changes), _take(RunOptions, changes)
         pixels = pictures.to_image_tensor(picture)
         if len(pixels) != 1:
             raise SVDError(f"The pipeline animates one picture and got {len(pixels)}; use its animate_all for several.")
-        seed = seed if generator is None else noise.drawn_seed(generator)
-        made_for = self.release or UNKNOWN
-        positions = self.unet.config.num_positions
-        num_frames = (positions or made_for.num_frames) if num_frames is None else num_frames
-        max_cfg_scale = made_for.max_cfg_scale if max_cfg_scale is None else max_cfg_scale
-        width = made_for.width if width is None else width
-        height = made_for.height if height is None else height
-        check_num_frames(num_frames)
-        check_positions(num_frames, positions)
-        given = GivenFrames(input_video, denoising_strength, mask_frames, mask_frame_ids, masks)
-        given.check(num_frames)
-        colours.check_settings(contrast_enhance_scale, colour_match)
-        width, height = pictures.fit_size(width, height, self.config.pixel_multiple)
-        for advice in advise(
-            self.release,
-            num_frames=num_frames,
-            fps=fps,
-            motion_bucket_id=motion_bucket_id,
-            width=width,
-            height=height,
-        ):
-            logger.warning(advice)
+        settings = self.resolve(**changes)
+        given.check(settings)
+        fitted = pictures.fit(pixels, settings.width, settings.height, settings.fit)
+        seed = run.seed if run.generator is None else noise.drawn_seed(run.generator)
+        latents = self._sample(pixels, fitted, settings, given, run, seed)
+        if output == "latent":
+            return latents
+        frames = self.decode(latents, run.frames_at_once)
+        frames = colours.match_colours(frames, fitted[0].movedim(0, -1), settings.colour_match)
+        if output == "tensor":
+            return frames
+        levels = to_levels(frames)
+        return levels if output == "array" else Clip(levels, settings.fps, seed, settings)
 
-        micro = MicroConditioning(fps, motion_bucket_id, noise_aug_strength)
-        scale = guidance.guidance_scale(guidance_kind, min_cfg_scale, max_cfg_scale, num_frames)
-        sigmas = schedules.sigmas(schedule, num_inference_steps, denoising_strength, shortening=denoising_steps)
-        solver = choose_sampler(sampler)
-        mode = speed_mode(speed)
-        downscale = self.vae.config.downscale
-        splits = self.sampling_memory(memory)
+    def animate_all(
+        self, pictures: Iterable[Any], *, output: Output = "pil", **arguments: Unpack[CallArguments]
+    ) -> list[Any]:
+        """Animate several pictures, in order; each gives what a call gives for it alone, with the seed + its index.
+
+        pictures: of any sizes; the same one several times gives clips to choose from. Everything else is as in a call.
+        """
+        calls: dict[str, Any] = {"output": output, **arguments}
+        first_seed = calls.pop("seed", 0)
+        return [
+            self(picture, seed=noise.seed_of_clip(first_seed, index), **calls) for index, picture in enumerate(pictures)
+        ]
+
+    def resolve(self, settings: ClipSettings | None = None, **changes: Any) -> ResolvedSettings:
+        """The settings that a call would use. Raises SVDError for settings that make no clip of this checkpoint."""
+        changed = replace(settings or ClipSettings(), **changes)
+        return resolve_settings(changed, self.config, self.release, self.trained_frames)
+
+    def _sample(
+        self,
+        pixels: Tensor,
+        fitted: Tensor,
+        settings: ResolvedSettings,
+        given: GivenFrames,
+        run: RunOptions,
+        seed: int,
+    ) -> Tensor:
+        """The clip's latents in diffusion space, t 4 h w. pixels, fitted: the picture, whole and as the video has it,
+        1 3 H W in [0, 1]."""
+        sigmas, scale = noise_levels(settings), frame_scales(settings)
+        mode = speed_mode(settings.speed)
+        memory = self.sampling_memory(run.memory)
         branches = 2 if guidance.needs_uncond(scale) else 1
         cache = StepCache(mode, branches)
-        latent_shape = (num_frames, 4, height // downscale, width // downscale)
-        GuidedDenoiser(self.unet, self.dtype, splits, cache).check_fits(latent_shape, branches)
+        downscale = self.vae.config.downscale
+        shape = (settings.num_frames, 4, settings.height // downscale, settings.width // downscale)
+        # Planned before anything is encoded, so that a clip that fits nowhere is refused at once.
+        GuidedDenoiser(self.unet, self.dtype, memory, cache).check_fits(shape, branches)
 
-        fitted = pictures.fit(pixels, width, height, fit)
+        micro = micro_conditioning(settings)
         cond = Conditioning(
             self.encode_image(pixels),
-            self.encode_picture(fitted, micro, seed, augmentation_noise),
+            self.encode_picture(fitted, micro, seed, run.augmentation_noise),
             conditioning.vector(micro).to(self.device),
         )
-        if latent_noise is None:
-            latent_noise = noise.seeded_noise((num_frames, *cond.latent.shape[1:]), seed)
-        start, held = given.encode(self.encode_frame, num_frames, width, height, fit)
-        x = edm.scale_initial_noise(latent_noise.to(self.device), sigmas[0], start)
+        eps = noise.seeded_noise(shape, seed) if run.latent_noise is None else run.latent_noise
+        start, held = given.encode(self.encode_frame, settings)
+        x = edm.scale_initial_noise(eps.to(self.device), sigmas[0], start)
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            return self.denoise(x, sigma, cond, mode.scale_at(sigma, scale), splits, cache)
+            return self.denoise(x, sigma, cond, mode.scale_at(sigma, scale), memory, cache)
 
-        with progress_bar("sampling", num_inference_steps, callback, progress) as report, cache:
-            latents = solver(
-                held.denoiser(denoise, latent_noise) if held else denoise,
+        with tqdm(total=len(sigmas) - 1, desc="sampling", disable=not run.progress) as bar, cache:
+
+            def report(step: StepInfo) -> None:
+                bar.update(1)
+                if run.callback is not None:
+                    run.callback(step)
+
+            latents = choose_sampler(settings.sampler)(
+                held.denoiser(denoise, eps) if held else denoise,
                 x,
                 sigmas,
                 generator=noise.step_generator(seed),
                 callback=report,
             )
-        latents = colours.correct_latents(latents, post_normalize, contrast_enhance_scale)
-        if output == "latent":
-            return latents
-        frames = self.decode(latents, frames_at_once)
-        return as_output(colours.match_colours(frames, fitted[0].movedim(0, -1), colour_match), output)
-
-    def animate_all(self, pictures: Iterable[Any], seed: int = 0, **settings: Any) -> list[Any]:
-        """A clip of each picture, in order: what calling the pipeline gives for it alone, with `seed` + its index.
-
-        pictures: of any sizes; the same one several times gives clips to choose from. settings: those of a call.
-        Raises SVDError for input that cannot be animated.
-        """
-        return [
-            self(picture, seed=noise.seed_of_clip(seed, index), **settings) for index, picture in enumerate(pictures)
-        ]
+        return colours.correct_latents(latents, settings.post_normalize, settings.contrast_enhance_scale)
 
     def load_lora(self, path: str | Path, strength: float = 1.0) -> LoRA:
         """Merge a LoRA into the UNet's weights; several add up.
@@ -302,3 +277,8 @@ class SVDPipeline:
             self.vae, z, self.dtype, frames_at_once, device=self.device, in_dtype=self.vae.decoding_in
         )
         return (frames.float() / 2 + 0.5).clamp(0, 1).movedim(1, -1).cpu()
+
+
+def _take(kind: type[Options], arguments: dict[str, Any]) -> Options:
+    """Make a `kind` of those arguments that are its fields, and remove them."""
+    return kind(**{each.name: arguments.pop(each.name) for each in fields(kind) if each.name in arguments})

@@ -27,7 +27,7 @@ SUFFIXES = tuple(_WRITERS)
 def save_video(
     frames: Any,
     path: str | Path,
-    fps: float = 7,
+    fps: float | None = None,
     quality: float = 5,
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -37,15 +37,16 @@ def save_video(
     of the frame in it, such as "frames/%04d.png": a new folder of PNGs, which lose nothing.
 
     frames: PIL images or pictures h w 3, in a list or coming one by one; or an array or tensor t h w 3; uint8, or
-    floats in [0, 1]. fps: frames per second, 0.1 to 1000 (at most 100 in a GIF). quality: 0 (small) to 10 (lossless
-    except for the colour format, which some players refuse; lossless in .webp); H.264 gets
-    crf = int((1 - quality / 10) * 51). metadata: anything JSON can hold, written into the file; `load_metadata` reads
-    it. The video formats store colour at half size, so odd sides lose their last row or column there. The file appears
-    whole or not at all: it is written beside its place and renamed. Raises SVDError for frames, names and places that
-    cannot be used.
+    floats in [0, 1]. fps: frames per second, 0.1 to 1000 (at most 100 in a GIF); by default a Clip's own, else 7.
+    quality: 0 (small) to 10 (lossless except for the colour format, which some players refuse; lossless in .webp);
+    H.264 gets crf = int((1 - quality / 10) * 51). metadata: anything JSON can hold, written into the file;
+    `load_metadata` reads it. The video formats store colour at half size, so odd sides lose their last row or column
+    there. The file appears whole or not at all: it is written beside its place and renamed. Raises SVDError for frames,
+    names and places that cannot be used.
     """
     path = Path(path)
-    form = VideoFormat(check_rate(fps), check_quality(quality), write_comment(metadata))
+    rate = check_rate(getattr(frames, "fps", 7.0) if fps is None else fps)
+    form = VideoFormat(rate, check_quality(quality), write_comment(metadata))
     if is_pattern(path):
         write_pngs(read_frames(frames), path, form)
         return path

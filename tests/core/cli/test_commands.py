@@ -17,7 +17,7 @@ from svd_core.checkpoints import inventory, unet_shapes
 from svd_core.checkpoints.extension import extension_names
 from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 from svd_core.cli import main
-from svd_core.cli.digest import file_sha256
+from svd_core.cli.records import hash_file
 from svd_core.config import ModelConfig, UNetConfig
 from svd_core.diffusion.guidance import GUIDANCE_KINDS
 from svd_core.diffusion.samplers import SAMPLERS
@@ -68,17 +68,17 @@ def test_a_dry_run_makes_nothing(animate: Animate, desk: Path, capsys) -> None:
 def test_the_plan_of_a_released_model_is_that_of_its_size(desk: Path, capsys) -> None:
     """A file of zeros that takes no disk has the names and shapes of the released one."""
     from svd_core.cli.batch import Batch
-    from svd_core.cli.dry_run import describe
+    from svd_core.cli.dry_run import describe_run
     from svd_core.cli.main import _parser
 
     write_hollow("svd_xt.safetensors", inventory(ModelConfig()), torch.float16)
     words = ["animate", "pictures/0.png", "--checkpoint", "svd_xt.safetensors", "--device", "cpu", "--dtype", "fp16"]
     batch = Batch.from_options(_parser().parse_args([*words, "--memory", "smallest"]))
-    plan = "\n".join(describe(batch))
+    plan = "\n".join(describe_run(batch))
     assert "1024x576, 25 frames" in plan and "UNet 3.05 GB" in plan
     assert "3,741 TFLOP for sampling, 152 TFLOP for decoding" in plan
     batch = Batch.from_options(_parser().parse_args([*words, "--speed", "balanced"]))
-    assert "2,769 TFLOP for sampling" in "\n".join(describe(batch))
+    assert "2,769 TFLOP for sampling" in "\n".join(describe_run(batch))
 
 
 def test_the_bundled_model_is_the_default_and_says_so(desk: Path, capsys) -> None:
@@ -104,7 +104,7 @@ def test_inspect_a_checkpoint(desk: Path, layout: str, capsys) -> None:
     out = capsys.readouterr().out
     assert "Stable Video Diffusion XT (25 frames)" in out and "Stability AI Community License" in out
     assert "fp16" in out and "temporal decoder" in out and "missing" not in out
-    assert layout == "diffusers" or file_sha256(path) in out
+    assert layout == "diffusers" or hash_file(path) in out
 
 
 def test_inspect_says_what_is_missing(desk: Path, capsys) -> None:

@@ -15,10 +15,10 @@ from svd_core import SVDPipeline, load_metadata, load_video, save_video
 from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 from svd_core.cli import main
 from svd_core.cli.batch import Batch
-from svd_core.cli.digest import file_sha256
 from svd_core.cli.dry_run import _Stages
 from svd_core.cli.main import _joined, _parser
-from svd_core.cli.options import HoldOption, hold_mask
+from svd_core.cli.options import HoldOption, parse_hold_mask
+from svd_core.cli.records import hash_file
 from tests.support.random_checkpoint import tiny_config, write_extension
 
 from .conftest import Animate
@@ -86,9 +86,10 @@ def test_a_mask_is_fitted_as_its_picture_is(desk: Path) -> None:
         _joined(["animate", *words, "--num-frames", "4", "--width", "192", "--height", "96"])
     )
     options.checkpoint = DEMO_CHECKPOINT
-    given = Batch.from_options(options).given
+    batch = Batch.from_options(options)
+    given = batch.given
     assert given.mask_frame_ids == [0, 3]
-    _, held = given.encode(lambda pixels: F.avg_pool2d(pixels, 8)[:, [0, 0, 0, 0]], 4, 192, 96, "crop")
+    _, held = given.encode(lambda pixels: F.avg_pool2d(pixels, 8)[:, [0, 0, 0, 0]], batch.settings)
     first, _, _, last = held.mask  # 1 12 24
     assert first.min() == 1  # it has none of its own
     assert last[:, :2].min() > 0.99 and last[:, 4:].max() < 0.01  # stretched, the edge would be between rows 4 and 5
@@ -126,15 +127,15 @@ def test_the_file_says_what_it_was_made_from(animate: Animate, desk: Path, exten
     capsys.readouterr()
     assert main(["show", "clip.mp4"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown["input_video"] == "walk.webp" and shown["input_video_sha256"] == file_sha256(Path("walk.webp"))
-    assert shown["extension_sha256"] == file_sha256(extension) != shown["checkpoint_sha256"]
+    assert shown["input_video"] == "walk.webp" and shown["input_video_sha256"] == hash_file(Path("walk.webp"))
+    assert shown["extension_sha256"] == hash_file(extension) != shown["checkpoint_sha256"]
     assert shown["held_frames"] == [
         {
             "frame_id": 2,
             "picture": "2.png",
-            "picture_sha256": file_sha256(Path("pictures/2.png")),
+            "picture_sha256": hash_file(Path("pictures/2.png")),
             "mask": "mask.png",
-            "mask_sha256": file_sha256(Path("mask.png")),
+            "mask_sha256": hash_file(Path("mask.png")),
         }
     ]
     assert shown["settings"]["denoising_strength"] == 0.5
@@ -179,7 +180,7 @@ def test_other_files_of_the_same_names_make_it_again(
     ],
 )  # fmt: skip
 def test_a_frame_and_its_file(text: str, option: HoldOption) -> None:
-    assert hold_mask(text) == option
+    assert parse_hold_mask(text) == option
 
 
 def test_no_bars_where_nobody_watches(animate: Animate, desk: Path, capsys) -> None:
@@ -242,7 +243,7 @@ def test_an_extension_is_planned_at_its_full_length(desk: Path, checkpoint: Path
         ([*LAST, "--hold", "2=pictures/1.png"], "Frame 2 is to be held 2 times"),
         (["--hold", "0=nowhere.png"], "nowhere.png does not exist"),
         (["--hold", "0=text.mp4"], "text.mp4 cannot be read as a picture"),
-        (["--hold-mask", "pictures/1.png"], "no frame it could be for"),
+        (["--hold-mask", "pictures/1.png"], "needs a frame to be for"),
         ([*FIRST, "--hold-mask", "nowhere.png"], "nowhere.png does not exist"),
         ([*FIRST, "--hold-mask", "1=pictures/1.png"], "a --hold-mask for frame 1, which is not held"),
         ([*FIRST, "--hold-mask", "pictures/1.png", "--hold-mask", "0=pictures/1.png"], "stands alone"),
@@ -272,4 +273,4 @@ def test_what_cannot_be_is_told_before_anything_is_loaded(
 def test_a_held_frame_needs_its_number(desk: Path, text: str, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["animate", "pictures/0.png", "--hold", text])
-    assert "is no ID=FILE" in capsys.readouterr().err
+    assert "expected ID=FILE" in capsys.readouterr().err

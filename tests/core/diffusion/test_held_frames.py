@@ -13,6 +13,7 @@ from svd_core.diffusion.noise import step_generator
 from svd_core.diffusion.samplers import SAMPLERS
 from svd_core.diffusion.schedules import karras_sigmas
 from svd_core.pipeline.given_frames import GivenFrames
+from svd_core.pipeline.settings import ResolvedSettings
 from tests.core.pipeline.test_pipeline import PICTURE, SETTINGS
 from tests.support.random_checkpoint import tiny_config, write_checkpoint
 
@@ -159,7 +160,8 @@ def test_masks_are_fitted_as_their_pictures_are() -> None:
     pictures = [np.zeros((64, 64, 3), np.uint8)] * 2
     given = GivenFrames(mask_frames=pictures, mask_frame_ids=[0, 2], masks=[drawn, of_the_clip])
     for fit, rows in (("crop", [1, 0, 0, 0]), ("stretch", [1, 0.5, 0, 0]), ("pad", [1, 0.5, 0, 0])):
-        _, held = given.encode(lambda pixels: torch.zeros(1, 4, 4, 8), 3, 64, 32, fit)
+        settings = ResolvedSettings(num_frames=3, width=64, height=32, fit=fit)
+        _, held = given.encode(lambda pixels: torch.zeros(1, 4, 4, 8), settings)
         assert held is not None
         assert held.mask[0, 0, :, 4].tolist() == pytest.approx(rows, abs=0.05)
         assert held.mask[2, 0, 0].tolist() == [1, 1, 0, 0, 0, 0, 0, 0]

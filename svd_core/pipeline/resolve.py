@@ -1,0 +1,95 @@
+"""Settings for one checkpoint: fills in what is left open, checks the rest and gives advice, in one place."""
+
+from __future__ import annotations
+
+import logging
+
+from torch import Tensor
+
+from ..checkpoints.releases import UNKNOWN, Release, advise
+from ..checks import check_num_frames, check_positions
+from ..config import ModelConfig
+from ..diffusion import guidance, schedules
+from ..diffusion.conditioning import MicroConditioning
+from ..diffusion.samplers import choose_sampler
+from ..diffusion.speed import speed_mode
+from ..errors import choose
+from ..images import colours, pictures
+from ..video.format import check_rate
+from .settings import ClipSettings, ResolvedSettings
+
+logger = logging.getLogger(__name__)
+
+
+def resolve_settings(
+    settings: ClipSettings, model: ModelConfig, release: Release | None, trained_frames: int | None
+) -> ResolvedSettings:
+    """Fill what is None with what the checkpoint was made for, and check all of it before any work.
+
+    trained_frames: as the files state it, which may differ from the release. Sizes are rounded to a multiple the model
+    takes. Logs advice about settings far from the training. Raises SVDError for settings that make no clip.
+    """
+    made_for = release or UNKNOWN
+    positions = model.unet.num_positions if model.unet else 0
+
+    def fill(value: float | None, made: float) -> float:
+        return made if value is None else value
+
+    width, height = pictures.fit_size(
+        int(fill(settings.width, made_for.width)), int(fill(settings.height, made_for.height)), model.pixel_multiple
+    )
+    resolved = ResolvedSettings(
+        **{
+            **vars(settings),
+            "width": width,
+            "height": height,
+            "num_frames": fill(settings.num_frames, trained_frames or positions or made_for.num_frames),
+            "max_cfg_scale": fill(settings.max_cfg_scale, made_for.max_cfg_scale),
+        }
+    )
+    check_settings(resolved)
+    check_positions(resolved.num_frames, positions)
+    for sentence in advise(
+        release,
+        num_frames=resolved.num_frames,
+        fps=resolved.fps,
+        motion_bucket_id=resolved.motion_bucket_id,
+        width=width,
+        height=height,
+    ):
+        logger.warning(sentence)
+    return resolved
+
+
+def check_settings(settings: ResolvedSettings) -> None:
+    """Raises SVDError for a value out of its range, and for names that do not exist."""
+    check_num_frames(settings.num_frames)
+    micro_conditioning(settings)
+    check_rate(settings.fps)
+    frame_scales(settings)
+    noise_levels(settings)
+    choose_sampler(settings.sampler)
+    speed_mode(settings.speed)
+    choose("fit mode", settings.fit, pictures.FIT_MODES)
+    colours.check_settings(settings.contrast_enhance_scale, settings.colour_match)
+
+
+def micro_conditioning(settings: ClipSettings) -> MicroConditioning:
+    return MicroConditioning(settings.fps, settings.motion_bucket_id, settings.noise_aug_strength)
+
+
+def frame_scales(settings: ResolvedSettings) -> Tensor:
+    """The guidance scale of every frame, t."""
+    return guidance.guidance_scale(
+        settings.guidance_kind, settings.min_cfg_scale, settings.max_cfg_scale, settings.num_frames
+    )
+
+
+def noise_levels(settings: ClipSettings) -> Tensor:
+    """The noise levels of the run, [steps + 1], the last one 0."""
+    return schedules.sigmas(
+        settings.schedule,
+        settings.num_inference_steps,
+        settings.denoising_strength,
+        shortening=settings.denoising_steps,
+    )
