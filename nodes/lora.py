@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..svd_core.checkpoints.lora import read_lora
 from .host.folders import ALIASES, CATEGORY, io, lora_names, lora_path
-from .host.lora import unet_shapes_of, with_lora
+from .host.lora import add_lora
 from .host.sockets import check_model
 
 
@@ -45,4 +44,4 @@ class SVDLoRA(io.ComfyNode):
         check_model(model, "SVD LoRA")
         if strength == 0:
             return io.NodeOutput(model)
-        return io.NodeOutput(with_lora(model, read_lora(lora_path(lora), unet_shapes_of(model)), strength))
+        return io.NodeOutput(add_lora(model, lora_path(lora), strength))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import torch
 from offload_process import BUDGETS, unet_run
@@ -17,17 +18,17 @@ from pack_in_host import CPU, relative_error, start
 
 def main(comfyui: str, checkpoint: str, lora: str) -> None:
     start(comfyui)
-    from pack_as_the_host_loads_it.nodes.host.lora import unet_shapes_of, with_lora
+    from pack_as_the_host_loads_it.nodes.host.lora import add_lora
     from pack_as_the_host_loads_it.nodes.host.model import make_model
     from pack_as_the_host_loads_it.svd_core.checkpoints import open_checkpoint
-    from pack_as_the_host_loads_it.svd_core.checkpoints.lora import read_lora
+    from pack_as_the_host_loads_it.svd_core.checkpoints.lora import module_shapes, read_lora
 
     opened = open_checkpoint(checkpoint)
     with torch.inference_mode():
         model = make_model(opened, None)
         run = unet_run(model, opened.unet.context_dim)
-        read = read_lora(lora, unet_shapes_of(model))
-        patched = with_lora(model, read, 1.0)
+        read = read_lora(lora, module_shapes(model.model.diffusion_model))
+        patched = add_lora(model, Path(lora), 1.0)
         report: dict[str, float] = {"on the first": len(model.patches)}
         report["not taken"] = len(read.layers) - len(patched.patches)
         plain = run()

@@ -18,7 +18,7 @@ from test_wrong_input import assert_one_sentence, failure
 from svd_core import SVDPipeline
 from svd_core.checkpoints import open_checkpoint, read_header, unet_shapes
 from tests.support.random_checkpoint import small_config, tiny_config
-from tests.support.random_lora import random_factors, write_lora
+from tests.support.random_lora import OTHER_KINDS, random_factors, write_lora, write_other_kind
 from tools.client import Client, HostError, Prompt
 from tools.host import Host
 
@@ -27,6 +27,7 @@ PREFIX = "model.diffusion_model."
 SHAPES = unet_shapes(small_config().unet)
 # One third of the layers of every kind, spatial and temporal.
 CHANGED = [name for name, shape in SHAPES.items() if len(shape) > 1][::3]
+MATRICES = [name for name, shape in SHAPES.items() if len(shape) > 1]
 OFFICIAL, KOHYA, SECOND, OTHER = (f"{name}.safetensors" for name in ("official", "kohya", "second", "other_model"))
 ALPHA = 1.0  # of rank 2
 
@@ -195,6 +196,72 @@ def test_the_host_saves_what_it_changed(client: Client, host: Host, loras: Path)
     saved, wanted = load_file(path), merged_unet(host, loras, OFFICIAL)
     for name, weight in wanted.items():
         torch.testing.assert_close(saved[name].float(), weight, rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.fixture(scope="module")
+def other_kinds(loras: Path) -> dict[str, list[str]]:
+    """One file of each kind that only the host reads, under names it knows and under those it does not.
+
+    Each kind has layers of its own, spatial and temporal.
+    """
+    count = len(OTHER_KINDS)
+    for place, kind in enumerate(OTHER_KINDS):
+        for layout in ("official", "diffusers"):
+            write_other_kind(loras / f"{kind}_{layout}.safetensors", kind, SHAPES, MATRICES[place::count], layout)
+    return {layout: [f"{kind}_{layout}.safetensors" for kind in OTHER_KINDS] for layout in ("official", "diffusers")}
+
+
+def test_other_kinds_are_what_the_host_makes_of_them(
+    client: Client, host: Host, source: Source, plain: Tensors, other_kinds: dict[str, list[str]]
+) -> None:
+    """On the host's own model, through its own loader, it reads only the official names of the temporal layers."""
+    native = build(source, CLIP, ("loader",), name="native_kinds")
+    wanted = run_and_load(client, host.output, chained(native, *map(theirs, other_kinds["official"])))["latent"]
+    before = len(host.log_text())
+    for layout in other_kinds:
+        ours_on_native = run_and_load(client, host.output, chained(native, *map(ours, other_kinds[layout])))
+        assert torch.equal(ours_on_native["latent"], wanted)
+    mine = build(source, CLIP, name="our_kinds")
+    ours_on_ours = run_and_load(client, host.output, chained(mine, *map(ours, other_kinds["diffusers"])))["latent"]
+    assert relative_error(ours_on_ours, wanted) <= 1e-3
+    assert relative_error(ours_on_ours, plain["latent"]) > 0.01
+    said = host.log_text()[before:]
+    assert "ERROR" not in said and "not matched" not in said
+    for place, kind in enumerate(OTHER_KINDS):
+        layers = len(MATRICES[place :: len(OTHER_KINDS)])
+        assert f"{kind}_diffusers.safetensors: matched {layers} of {layers} layers." in said
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_other_kinds_of_another_model(client: Client, source: Source, loras: Path, kind: str) -> None:
+    """With the names of this model, and the sizes of another."""
+    shapes = {weight: (2 * shape[0], 2 * shape[1], *shape[2:]) for weight, shape in SHAPES.items() if len(shape) > 1}
+    write_other_kind(loras / "larger.safetensors", kind, shapes, MATRICES[:1], "official")
+    node, sentence = failure(client, chained(build(source, CLIP, name="never"), ours("larger.safetensors")))
+    assert node == "SVD_LoRA"
+    assert "larger.safetensors does not fit this model" in sentence
+    assert_one_sentence(sentence.replace("larger.safetensors", "file"))
+
+
+def test_layers_of_other_kinds_that_do_not_match_are_named(
+    client: Client, host: Host, source: Source, loras: Path, other_kinds: dict[str, list[str]]
+) -> None:
+    tensors = load_file(loras / "loha_diffusers.safetensors")
+    foreign = {
+        f"unet.elsewhere.{name.rpartition('.')[2]}": tensor.clone() for name, tensor in list(tensors.items())[:5]
+    }
+    save_file(tensors | foreign, loras / "mixed.safetensors")
+    run_and_load(client, host.output, chained(build(source, CLIP, name="mixed"), ours("mixed.safetensors")))
+    layers = len(MATRICES[:: len(OTHER_KINDS)])
+    expected = f"mixed.safetensors: matched {layers} of {layers + 1} layers; not matched: unet.elsewhere."
+    assert expected in host.log_text()
+
+
+def test_half_a_file(client: Client, source: Source, loras: Path, other_kinds: dict[str, list[str]]) -> None:
+    tensors = load_file(loras / "loha_official.safetensors")
+    save_file({name: tensor for name, tensor in tensors.items() if "w2_a" not in name}, loras / "half.safetensors")
+    node, sentence = failure(client, chained(build(source, CLIP, name="never"), ours("half.safetensors")))
+    assert node == "SVD_LoRA" and "half.safetensors lacks the tensor" in sentence
 
 
 def test_a_lora_of_another_model(client: Client, source: Source) -> None:

@@ -103,3 +103,50 @@ def tensor_names(weight: str, names: NameMap, layout: str) -> tuple[str, str]:
 def _path_of(down_name: str) -> str:
     ends = (".lora_A.default.weight", ".lora_A.weight", ".lora_down.weight", ".lora.down.weight", "_lora.down.weight")
     return next(down_name.removesuffix(end) for end in ends if down_name.endswith(end))
+
+
+OTHER_KINDS = ("loha", "lokr", "glora", "oft", "boft", "dora", "diff")
+
+
+def write_other_kind(
+    path: Path, kind: str, shapes: Mapping[str, Shape], weights: Iterable[str], layout: str, seed: int = 0
+) -> Path:
+    """A file of one of OTHER_KINDS, with LyCORIS' names of its tensors behind the names of layers in `layout`."""
+    generator = torch.Generator().manual_seed(seed)
+    names = unet_map_for_official_names(shapes)
+    tensors: dict[str, Tensor] = {}
+    for weight in weights:
+        layer = _path_of(tensor_names(weight, names, layout)[0])
+        made = _other_kind(kind, shapes[weight], generator)
+        tensors |= {f"{layer}.{end}": tensor for end, tensor in made.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
+    return path
+
+
+def _other_kind(kind: str, shape: Shape, generator: torch.Generator) -> dict[str, Tensor]:
+    """Tensors of one layer, by their ends. shape: of its weight, o i *kernel."""
+
+    def random(*size: int, scale: float = 0.1) -> Tensor:
+        return scale * torch.randn(*size, generator=generator)
+
+    c_out, c_in, *kernel = shape
+    numel_in, rank, alpha = math.prod(shape[1:]), 2, torch.tensor(1.0)
+    if kind == "loha":
+        pairs = {"hada_w1_a": (c_out, rank), "hada_w1_b": (rank, numel_in)}
+        pairs |= {"hada_w2_a": (c_out, rank), "hada_w2_b": (rank, numel_in)}
+        return {end: random(*size, scale=0.3) for end, size in pairs.items()} | {"alpha": alpha}
+    if kind == "lokr":
+        return {"lokr_w1": random(2, 2), "lokr_w2": random(c_out // 2, c_in // 2, *kernel), "alpha": alpha}
+    if kind == "glora":
+        ends = {"a1": (c_in, rank), "a2": (rank, c_in), "b1": (c_out, rank), "b2": (rank, numel_in)}
+        return {f"{end}.weight": random(*size) for end, size in ends.items()} | {"alpha": alpha}
+    if kind == "oft":
+        return {"oft_blocks": random(c_out // 4, 4, 4)}
+    if kind == "boft":
+        return {"oft_blocks": random(1, c_out // 4, 4, 4), "alpha": torch.tensor(0.0)}
+    if kind == "dora":
+        ones = [1] * len(kernel)
+        factors = {"lora_down.weight": random(rank, *shape[1:]), "lora_up.weight": random(c_out, rank, *ones)}
+        return factors | {"dora_scale": 1.0 + random(c_out, 1, *ones).abs(), "alpha": alpha}
+    return {"diff": random(*shape)}

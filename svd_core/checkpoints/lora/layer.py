@@ -29,16 +29,16 @@ class LoRALayer:
     def rank(self) -> int:
         return self.down.shape[0]
 
-    @property
-    def inert(self) -> bool:
-        """Whether it changes nothing: attention over a single token does not depend on queries and keys."""
-        return self.weight.endswith(_INERT)
-
     def delta(self, shape: Shape, device: torch.device | str = "cpu") -> Tensor:
         """The change at strength 1, in the shape of the weight, fp32."""
         up = self.up.to(device, torch.float32).flatten(1)  # o r
         down = self.down.to(device, torch.float32).flatten(1)  # r (i kernel)
         return (self.alpha / self.rank * (up @ down)).reshape(shape)
+
+
+def is_inert(weight: str) -> bool:
+    """Whether a change of this weight changes nothing: attention over one token needs no queries and keys."""
+    return weight.endswith(_INERT)
 
 
 def fold_mid(mid: Tensor, down: Tensor) -> Tensor:

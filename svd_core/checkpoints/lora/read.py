@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ..header import Header, TensorRef, read_header
 from ..inventory import Shape
 from ..stream import SafetensorsFile
 from .alpha import AlphaSettings, alpha_settings
-from .layer import LoRALayer, factors_fit, fold_mid
+from .layer import LoRALayer, factors_fit, fold_mid, is_inert
 from .names import Role, find_weight, is_magnitude, split_name, weight_names, without_prefixes
 
 logger = logging.getLogger(__name__)
@@ -36,13 +36,7 @@ class LoRA:
 
     def report(self) -> str:
         """How much of the file is in use, on one line."""
-        total = len(self.layers) + len(self.unmatched)
-        text = f"{self.name}: matched {len(self.layers)} of {total} layers"
-        rest = [*self.unmatched, *self.unread]
-        if not rest:
-            return f"{text}."
-        more = f" and {len(rest) - NAMED} more" if len(rest) > NAMED else ""
-        return f"{text}; not matched: {', '.join(rest[:NAMED])}{more}."
+        return describe_match(self.name, self.layers, self.unmatched, self.unread)
 
 
 def read_lora(path: str | Path, shapes: Mapping[str, Shape]) -> LoRA:
@@ -56,14 +50,38 @@ def read_lora(path: str | Path, shapes: Mapping[str, Shape]) -> LoRA:
     factors, unread = _gather(header)
     paths, unmatched = _match(factors, shapes)
     if not paths:
-        raise SVDError(_no_match_sentence(name, unmatched))
+        raise SVDError(describe_no_match(name, unmatched))
     for weight, layer in paths.items():
         _check_fit(name, weight, shapes[weight], factors[layer])
     settings, file = alpha_settings(name, header.metadata), SafetensorsFile(header.path)
     layers = {weight: _read(file, weight, layer, factors[layer], settings) for weight, layer in paths.items()}
     lora = LoRA(name, layers, tuple(unmatched), tuple(unread))
-    _log(lora)
+    log_match(name, lora.layers, lora.unmatched, lora.unread)
     return lora
+
+
+def describe_match(name: str, weights: Collection[str], unmatched: Sequence[str], unread: Sequence[str]) -> str:
+    """How much of a file is in use, on one line. weights: those it changes; the rest: see `LoRA`."""
+    text = f"{name}: matched {len(weights)} of {len(weights) + len(unmatched)} layers"
+    rest = [*unmatched, *unread]
+    if not rest:
+        return f"{text}."
+    more = f" and {len(rest) - NAMED} more" if len(rest) > NAMED else ""
+    return f"{text}; not matched: {', '.join(rest[:NAMED])}{more}."
+
+
+def log_match(name: str, weights: Collection[str], unmatched: Sequence[str], unread: Sequence[str]) -> None:
+    """Log how much of a file is in use, as a warning where something is not. Arguments: see `describe_match`."""
+    level = logging.WARNING if unmatched or unread else logging.INFO
+    logger.log(level, describe_match(name, weights, unmatched, unread))
+    inert = sum(map(is_inert, weights))
+    if inert:
+        logger.info(
+            "%s: %d of its layers change queries and keys of the cross-attention, which do nothing in SVD: "
+            "the picture is a single token there.",
+            name,
+            inert,
+        )
 
 
 def _gather(header: Header) -> tuple[dict[str, Factors], list[str]]:
@@ -97,7 +115,8 @@ def _match(factors: Mapping[str, Factors], shapes: Mapping[str, Shape]) -> tuple
     return paths, unmatched
 
 
-def _no_match_sentence(name: str, unmatched: list[str]) -> str:
+def describe_no_match(name: str, unmatched: Sequence[str]) -> str:
+    """The error for a file that changes no weight of this UNet. unmatched: paths of its layers."""
     if not unmatched:
         return f"{name} is not a LoRA, it has none of the names a LoRA's tensors have: pick another file."
     layers = f"none of its {len(unmatched)} layers (such as {unmatched[0]}) is a layer of this UNet"
@@ -122,15 +141,3 @@ def _read(file: Mapping[str, Tensor], weight: str, path: str, factors: Factors, 
     down = fold_mid(tensors["mid"], tensors["down"]) if "mid" in tensors else tensors["down"]
     alpha = float(tensors["alpha"]) if "alpha" in tensors else settings.alpha(without_prefixes(path), down.shape[0])
     return LoRALayer(weight, down, tensors["up"], alpha)
-
-
-def _log(lora: LoRA) -> None:
-    logger.log(logging.WARNING if lora.unmatched or lora.unread else logging.INFO, lora.report())
-    inert = sum(layer.inert for layer in lora.layers.values())
-    if inert:
-        logger.info(
-            "%s: %d of its layers change queries and keys of the cross-attention, which do nothing in SVD: "
-            "the picture is a single token there.",
-            lora.name,
-            inert,
-        )
