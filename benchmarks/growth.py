@@ -23,7 +23,7 @@ from svd_core.memory.decode.footprint import decode_footprint
 from svd_core.memory.decode.plan import DecodeCall, DecodePlan
 
 from .cases import CASES, Case, unet_inputs
-from .drawing import draw_growth
+from .charts import draw_growth
 from .implementations import OURS, UNetPart, VAEPart
 from .machine import machine
 from .timing import flops_and_peak, interleaved
@@ -64,7 +64,7 @@ def grow(out: Path, runs: int) -> None:
     points = {"frames": [p for some in longer for p in some], "sizes": [p for some in larger for p in some]}
     made: dict[str, Any] = {name: [asdict(point) for point in each] for name, each in points.items()}
     out.with_suffix(".json").write_text(json.dumps(machine(CPU) | {"growth": made}, indent=2) + "\n")
-    draw_growth(made).save(out.with_suffix(".png"))
+    draw_growth(made).savefig(out.with_suffix(".png"))
 
 
 def measure(stages: dict[str, Callable[[Any], Any]], case: Case, runs: int) -> list[Point]:

@@ -24,7 +24,7 @@ from svd_core import SVDPipeline
 from tests.support.random_checkpoint import write_checkpoint
 
 from .cases import CASES, Case, UNetInputs, unet_inputs
-from .drawing import draw_kinds, draw_times
+from .charts import draw_kinds, draw_times
 from .growth import grow
 from .implementations import COMPILED, DIFFUSERS, IMPLEMENTATIONS, OURS, PART_CLASSES, Part
 from .layer_kinds import time_by_kind
@@ -69,8 +69,8 @@ def write(bench: Bench, out: Path) -> None:
     results = machine(bench.device) | {"dtype": str(bench.dtype), "matrix_tflops": bench.matrix, "rows": bench.rows}
     out.with_suffix(".json").write_text(json.dumps(results, indent=2) + "\n")
     out.with_suffix(".md").write_text(table(results, IMPLEMENTATIONS))
-    draw_times(bench.rows, IMPLEMENTATIONS).save(out.with_suffix(".png"))
-    draw_kinds(bench.rows).save(out.with_name(f"{out.name}-kinds.png"))
+    draw_times(bench.rows, IMPLEMENTATIONS).savefig(out.with_suffix(".png"))
+    draw_kinds(bench.rows).savefig(out.with_name(f"{out.name}-kinds.png"))
 
 
 class Bench:

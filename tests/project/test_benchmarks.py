@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks import drawing, report
+from benchmarks import charts, report
 from benchmarks.cases import CASES, unet_inputs
 from benchmarks.implementations import DIFFUSERS, IMPLEMENTATIONS, OURS, PART_CLASSES
 from benchmarks.layer_kinds import (
@@ -93,7 +94,7 @@ def test_runs_take_turns() -> None:
     assert turns == list("ababab")
 
 
-def test_table_and_pictures_of_results() -> None:
+def test_table_and_charts_of_results(tmp_path: Path) -> None:
     seconds = {"median": 1.0, "fastest": 0.9, "slowest": 1.1, "runs": 3}
     row = {"case": "demo", "title": "bundled model", "stage": "decode", "kinds": dict.fromkeys("abcdefg", 1.0)}
     rows = [row | {"implementation": OURS, "seconds": seconds, "of_matrix_rate": 0.5}]
@@ -101,10 +102,15 @@ def test_table_and_pictures_of_results() -> None:
     results = {"rows": rows, "dtype": "torch.float32", "versions": {"torch": "2"}}
     results["hardware"] = {"cpu": "one", "threads": 2, "gpu": None}
     assert "| bundled model: decode | 1 s, 50% | 2 s (2.00x) |" in report.table(results, IMPLEMENTATIONS)
-    assert drawing.draw_times(rows, IMPLEMENTATIONS).width == drawing.draw_kinds(rows).width
+    for figure in (charts.draw_times(rows, IMPLEMENTATIONS), charts.draw_kinds(rows)):
+        figure.savefig(tmp_path / "chart.png")
+    (bars,) = charts.draw_times(rows, IMPLEMENTATIONS).axes
+    assert [bar.get_width() for bar in bars.patches] == [1.0, 2.0]
     point = {"stage": "decode", "num_frames": 8, "side": 64, "seconds": 1.0, "flops": 10}
     point |= {"peak_bytes": 1000, "planned_bytes": 1000}
     growth = {
         over: [point, point | {key: 2 * point[key] for key in point if key != "stage"}] for over in ("frames", "sizes")
     }
-    assert drawing.draw_growth(growth).width > 0
+    panels = charts.draw_growth(growth).axes
+    assert [axes.get_title() for axes in panels] == 2 * ["seconds", "peak memory, MB"]
+    assert all(list(axes.lines[1].get_ydata()) == list(axes.lines[0].get_ydata()) for axes in panels)

@@ -1,6 +1,6 @@
-"""Draws what decoding a clip in separate pieces does to it, with the bundled model: the README's picture of the seam.
+"""Draw what decoding a clip in separate pieces does to it, with the bundled model.
 
-    python -m benchmarks.seams docs/seams.png [--pieces 4]
+    python -m docs.pictures.draw_seams docs/seams.png [--pieces 4]
 
 A still picture (motion bucket 0) is decoded as a whole, and in pieces that see nothing of each other, as other programs
 do when memory is short. Drawn is how much the background changes from each frame to the next, mean over the pixels.
@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from matplotlib.figure import Figure
 
 from svd_core import SVDPipeline
 from svd_core.checkpoints.releases import DEMO_CHECKPOINT
@@ -21,7 +21,6 @@ from training.measure import still_pixels
 from training.scenes import SLOWEST_FPS, Scene, evaluation_seeds, scene_of
 from training.settings import NUM_FRAMES, SIZE
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 300, 60, 40, 44
 SCENES = 8
 COLOURS = {"whole": "#1f4e9c", "pieces": "#c0392b"}
 
@@ -42,7 +41,7 @@ def main() -> None:
     means = {way: np.mean(each, axis=0) for way, each in changes.items()}
     for way, mean in means.items():
         print(f"{way:7}", np.round(mean, 2))
-    draw(means, options.pieces).save(options.out)
+    draw(means, options.pieces).savefig(options.out)
 
 
 def change_per_frame(frames: np.ndarray, scene: Scene) -> np.ndarray:
@@ -51,26 +50,19 @@ def change_per_frame(frames: np.ndarray, scene: Scene) -> np.ndarray:
     return 255.0 * np.abs(np.diff(frames, axis=0))[:, still].mean(axis=(1, 2))
 
 
-def draw(means: dict[str, np.ndarray], pieces: int) -> Image.Image:
-    picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
-    pen = ImageDraw.Draw(picture)
-    highest = max(float(mean.max()) for mean in means.values()) * 1.1
-    across = (WIDTH - LEFT - 20) / (NUM_FRAMES - 1)
-
-    def point(frame: float, value: float) -> tuple[float, float]:
-        return LEFT + across * (frame - 0.5), HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * value / highest
-
-    for value in np.arange(0.0, highest, 0.5 if highest < 4 else 2.0):
-        pen.line([point(0.5, value), point(NUM_FRAMES - 0.5, value)], fill="#e4e8ee")
-        pen.text((LEFT - 8, point(0, value)[1]), f"{value:g}", fill="black", anchor="rm")
-    for frame in range(1, NUM_FRAMES):
-        pen.text((point(frame, 0)[0], HEIGHT - BOTTOM + 12), f"{frame}-{frame + 1}", fill="black", anchor="mm")
-    for row, (way, mean) in enumerate(means.items()):
-        pen.line([point(t + 1, value) for t, value in enumerate(mean)], fill=COLOURS[way], width=3)
-        label = "whole clip" if way == "whole" else f"pieces of {pieces} frames, decoded apart"
-        pen.text((LEFT + 10 + 160 * row, 24), label, fill=COLOURS[way])
-    pen.text((LEFT, 8), "change of a still background from frame to frame, of 255", fill="black")
-    return picture
+def draw(means: dict[str, np.ndarray], pieces: int) -> Figure:
+    """means: for the whole clip and for pieces, the mean change to the next frame, t-1."""
+    figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+    axes = figure.subplots()
+    labels = {"whole": "whole clip", "pieces": f"pieces of {pieces} frames, decoded apart"}
+    for way, mean in means.items():
+        axes.plot(range(1, NUM_FRAMES), mean, color=COLOURS[way], linewidth=2, label=labels[way])
+    axes.set_xticks(range(1, NUM_FRAMES), [f"{frame}-{frame + 1}" for frame in range(1, NUM_FRAMES)])
+    axes.set_ylim(bottom=0.0)
+    axes.set_title("change of a still background from frame to frame, of 255", loc="left", fontsize="medium")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(frameon=False, loc="upper left", ncols=2)
+    return figure
 
 
 if __name__ == "__main__":
