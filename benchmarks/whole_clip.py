@@ -103,7 +103,7 @@ class WholeClip:
 
         def run() -> Tensor:
             pixels = pictures.to_image_tensor(self.picture)
-            embeds = clip(pictures.clip_pixels(pixels, side, "squash").to(self.device, self.dtype))[:, None]
+            embeds = clip(pictures.to_encoder_pixels(pixels, side, "squash").to(self.device, self.dtype))[:, None]
             noisy = augment(2 * pixels - 1, MICRO.noise_aug_strength, self.augmentation)
             latent = encode(noisy.to(self.device, self.dtype))[:, None].expand(-1, self.case.num_frames, -1, -1, -1)
             context = torch.cat([torch.zeros_like(embeds), embeds])

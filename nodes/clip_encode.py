@@ -25,7 +25,7 @@ class SVDCLIPImageEncode(io.ComfyNode):
                 io.Image.Input("image", tooltip="The picture to animate, at any size."),
                 io.Combo.Input(
                     "fit",
-                    options=list(pictures.CLIP_FIT_MODES),
+                    options=list(pictures.ENCODER_FIT_MODES),
                     default="squash",
                     tooltip="How the picture becomes CLIP's square. squash shows all of it and is what the model was "
                     "trained with; center crop drops the sides, as ComfyUI's own node does; pad adds black bars.",
@@ -37,5 +37,5 @@ class SVDCLIPImageEncode(io.ComfyNode):
     @classmethod
     def execute(cls, clip_vision: Any, image: Tensor, fit: str) -> io.NodeOutput:
         size = getattr(clip_vision, "image_size", 224)
-        pixels = pictures.clip_pixels(pictures.to_image_tensor(image), size, fit)
+        pixels = pictures.to_encoder_pixels(pictures.to_image_tensor(image), size, fit)
         return io.NodeOutput(encode_pixels(clip_vision, pixels))

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..svd_core.checks import check_latents
-from ..svd_core.diffusion.held_frames import fit_masks, hold_frames, latent_masks, parse_frame_ids
-from ..svd_core.images.pictures import FIT_MODES
+from ..svd_core.diffusion.held_frames import hold_frames, parse_frame_ids, resize_masks
+from ..svd_core.diffusion.latents import check_latents
+from ..svd_core.images.pictures import FIT_MODES, fit_masks
 from .host.folders import ALIASES, CATEGORY, io
 from .host.latents import take_lone_clip
 from .host.sockets import check_vae
@@ -80,5 +80,5 @@ class SVDHoldFrames(io.ComfyNode):
         held = hold_frames(latents, places, num_frames, masks, clip)
         free = 1.0 - held.mask  # the host's noise mask is 1 where it samples
         if "noise_mask" in latent:
-            free = free.minimum(latent_masks(latent["noise_mask"], num_frames, free))
+            free = free.minimum(resize_masks(latent["noise_mask"], num_frames, free))
         return io.NodeOutput({**latent, "samples": held.latents, "noise_mask": free})

@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from ..svd_core.checks import check_latents
-from ..svd_core.images.colours import correct_latents
+from ..svd_core.diffusion.latents import check_latents, correct_latents
 from .host.folders import ALIASES, CATEGORY, io
 from .host.latents import clip_length
 

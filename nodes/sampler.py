@@ -8,13 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from ..svd_core.checkpoints.releases import advise
-from ..svd_core.checks import check_latents, check_num_frames, check_positions
 from ..svd_core.config import AutoencoderConfig
 from ..svd_core.diffusion import schedules
 from ..svd_core.diffusion.guidance import GUIDANCE_KINDS, guidance_scale
+from ..svd_core.diffusion.latents import check_latents, check_num_frames
 from ..svd_core.diffusion.samplers import SAMPLERS
 from ..svd_core.diffusion.speed import SPEEDS, speed_mode
 from ..svd_core.memory.sampling_plan import MEMORY_CHOICES
+from ..svd_core.models.unet.frame_positions import check_positions
 from .host.folders import ALIASES, CATEGORY, io
 from .host.latents import clip_length, count_pictures, join_clips, split_runs
 from .host.sampling import Sampling, sample_clips

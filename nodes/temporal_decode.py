@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..svd_core.checks import check_latents
+from ..svd_core.diffusion.latents import check_latents
 from .host.folders import ALIASES, CATEGORY, io
 from .host.latents import clip_length
 from .host.sockets import check_vae

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..svd_core.checks import check_latents
+from ..svd_core.diffusion.latents import check_latents
 from ..svd_core.images.pictures import FIT_MODES
 from ..svd_core.pipeline.stages import check_video_length
 from .host.folders import ALIASES, CATEGORY, io

@@ -88,6 +88,6 @@ class ClipBuffer:
         device = device_of(self.vae)
         with mixed_precision(self.vae):
             latents = self.vae.encode(torch.cat([frames, noisy]).to(device)).float()
-        pixels = pictures.clip_pixels((frames[:1] + 1.0) / 2.0, CLIP.image_size)[0]
+        pixels = pictures.to_encoder_pixels((frames[:1] + 1.0) / 2.0, CLIP.image_size)[0]
         y = vector(MicroConditioning(fps, bucket, strength))
         return Encoded(latents[:-1] * self.vae.config.scale_factor, latents[-1], pixels.to(device), y.to(device))

@@ -1,7 +1,7 @@
 """Held frames: given pictures, or parts of them, kept in any frames of a clip while the rest is sampled.
 
-The model sees a held place as it would be on its own way: the picture's latent z with the run's initial noise, z + σ·ε.
-What it answers there is replaced by z, so that every sampler ends at z itself.
+In held places the model sees the picture's latent z with the run's initial noise, z + σ·ε, as in a run that leads to z.
+Its prediction of x0 is replaced by z there, so that every sampler ends at z itself.
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import SVDError
-from ..images import pictures
 from .samplers import Denoiser
 
 
 @dataclass(frozen=True)
 class HeldFrames:
-    """What of a clip is given."""
+    """The latents to hold, and where."""
 
     latents: Tensor  # t 4 h w; read where the mask is above 0
     mask: Tensor  # t 1 h w, 0 free .. 1 held
 
     def denoiser(self, denoise: Denoiser, noise: Tensor) -> Denoiser:
-        """`denoise` that holds. noise: t 4 h w, the noise that the run starts from, of deviation 1."""
+        """Wrap `denoise` so that it holds. noise: t 4 h w, the noise that the run starts from, standard normal."""
 
         def hold(x: Tensor, sigma: Tensor) -> Tensor:
             mask, z, eps = (each.to(x) for each in (self.mask, self.latents, noise))
@@ -44,12 +43,11 @@ def hold_frames(
     masks: Tensor | None = None,
     clip: Tensor | None = None,
 ) -> HeldFrames:
-    """Pictures in their places of a clip.
+    """Put pictures at their places in a clip.
 
-    latents: k 4 h w, of the pictures. frame_ids: k indices of frames from 0; negative ones count from the end.
-    masks: 1 or k of the regions to hold, b h' w' in [0, 1] at any size, 1 held; by default all of each. They
-    have the shape of the clip (see `fit_masks`).
-    clip: t 4 h w, the latents that sampling starts from elsewhere. Raises SVDError for what does not fit together.
+    latents: k 4 h w, the pictures. frame_ids: k frame indices from 0; negative ones count from the end.
+    masks: 1 or k regions to hold, b h' w' in [0, 1] with the clip's aspect at any size, 1 held; by default all of each
+    picture. clip: t 4 h w, the latents that sampling starts from elsewhere. Raises SVDError if these do not fit.
     """
     places = resolve_frame_ids(frame_ids, num_frames)
     if len(latents) != len(places):
@@ -59,14 +57,14 @@ def hold_frames(
     held = latents.new_zeros(num_frames, *latents.shape[1:])
     mask = latents.new_zeros(num_frames, 1, *latents.shape[2:])
     held[places] = latents
-    mask[places] = 1.0 if masks is None else latent_masks(masks, len(places), latents)
+    mask[places] = 1.0 if masks is None else resize_masks(masks, len(places), latents)
     return HeldFrames(held if clip is None else torch.where(mask > 0, held, clip.to(held)), mask)
 
 
 def resolve_frame_ids(frame_ids: Sequence[int], num_frames: int) -> list[int]:
-    """Indices from 0 to num_frames - 1. Raises SVDError for none, for one out of range and for one given twice."""
+    """Turn frame ids into indices from 0. Raises SVDError for no id, one out of range, or one given twice."""
     if not frame_ids:
-        raise SVDError("No frame is named to be held; give frame ids such as 0 and -1, the first and the last frame.")
+        raise SVDError("No held frames are named; give frame ids such as 0 and -1, the first and the last frame.")
     places = [index + num_frames if index < 0 else index for index in frame_ids]
     for index, place in zip(frame_ids, places, strict=True):
         if not 0 <= place < num_frames:
@@ -81,7 +79,7 @@ def resolve_frame_ids(frame_ids: Sequence[int], num_frames: int) -> list[int]:
 
 
 def parse_frame_ids(text: str, num_frames: int) -> list[int]:
-    """Frame ids as people write them: "0, -1" or "all". Raises SVDError for anything else."""
+    """Read frame ids as people write them: "0, -1" or "all". Raises SVDError for anything else."""
     if text.strip().lower() == "all":
         return list(range(num_frames))
     try:
@@ -90,10 +88,10 @@ def parse_frame_ids(text: str, num_frames: int) -> list[int]:
         raise SVDError(f'The frame ids are {text!r}; write numbers such as "0, -1", or "all".') from None
 
 
-def latent_masks(masks: Tensor, count: int, like: Tensor) -> Tensor:
-    """Masks at the size of latents, n 1 h w: the share of each latent cell that is masked.
+def resize_masks(masks: Tensor, count: int, like: Tensor) -> Tensor:
+    """Resize masks to latents, n 1 h w: the share of each latent cell that is masked.
 
-    masks: b h w or b 1 h w in [0, 1], one for all or one each of `count`. Raises SVDError for another number of them.
+    masks: b h w or b 1 h w in [0, 1], one for all frames or one for each of `count`; another number raises SVDError.
     """
     masks = masks.reshape(-1, 1, *masks.shape[-2:]).to(like)
     check_mask_count(len(masks), count)
@@ -103,15 +101,6 @@ def latent_masks(masks: Tensor, count: int, like: Tensor) -> Tensor:
 
 
 def check_mask_count(masks: int, held: int) -> None:
-    """Raises SVDError unless there is one mask for all, or one for each."""
+    """Raises SVDError unless there is one mask for all held frames, or one for each."""
     if masks not in (1, held):
         raise SVDError(f"There are {masks} masks for {held} held frames; give one for all, or one for each.")
-
-
-def fit_masks(masks: Tensor, width: int, height: int, fit: str = "crop") -> Tensor:
-    """Masks as their pictures are fitted to the video, so that what is drawn over a picture stays there; b h w.
-
-    masks: b h' w' in [0, 1]. Those of the video's shape, at any size, are left as they are. What "pad" adds is free.
-    """
-    h, w = masks.shape[-2:]
-    return masks if w * height == h * width else pictures.fit(masks.float()[:, None], width, height, fit)[:, 0]

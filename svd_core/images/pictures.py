@@ -1,4 +1,4 @@
-"""Pictures: whatever a user has, to the tensors the two encoders take."""
+"""Turn any picture of a user into the tensors that the autoencoder and the image encoder take."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from ..errors import SVDError, choose, needing
+from ..errors import SVDError, choose
 
 logger = logging.getLogger(__name__)
 
 FitMode = Literal["crop", "pad", "stretch"]
-ClipFitMode = Literal["squash", "center crop", "pad"]
+EncoderFitMode = Literal["squash", "center crop", "pad"]
 FIT_MODES: tuple[FitMode, ...] = get_args(FitMode)
-CLIP_FIT_MODES: tuple[ClipFitMode, ...] = get_args(ClipFitMode)
+ENCODER_FIT_MODES: tuple[EncoderFitMode, ...] = get_args(EncoderFitMode)
 
-# Radford et al. 2021, of pictures in [0, 1].
+# Radford et al. 2021, for pictures in [0, 1].
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def to_image_tensor(picture: Any) -> Tensor:
-    """A picture, or a batch of them, as b 3 h w fp32 in [0, 1].
+    """Convert a picture or a batch of them to b 3 h w fp32 in [0, 1].
 
-    Takes a PIL image (turned upright where a camera marked it as turned); an array or tensor [b] h w [c] of floats in
-    [0, 1], of 8-bit levels in any integer type, of 16-bit levels in uint16, or of booleans, with 1 (grey), 2 (grey,
-    alpha), 3 or 4 (alpha) channels last. Alpha is dropped, as the host does. Floats that overshoot [0, 1], as resampled
-    pictures do, are clamped. Raises SVDError for an empty batch, other shapes, and values of another range.
+    Takes a PIL image (rotated upright by its EXIF tag); or an array or tensor [b] h w [c] of floats in [0, 1], 8-bit
+    levels in any integer type, 16-bit levels in uint16, or booleans, with 1 (grey), 2 (grey, alpha), 3 or 4 (alpha)
+    channels last. Alpha is dropped, as the host does. Floats that overshoot [0, 1], as resampled pictures do, are
+    clamped. Raises SVDError for an empty batch, other shapes, and values of another range.
     """
-    pixels = _as_pixels(picture)
+    pixels = _read_pixels(picture)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim == 3:
@@ -45,17 +45,17 @@ def to_image_tensor(picture: Any) -> Tensor:
         )
     if pixels.numel() == 0:
         raise SVDError(f"The picture is empty (shape {tuple(pixels.shape)}); connect at least one picture.")
-    levels = _in_unit_range(pixels)
+    levels = _scale_to_unit_range(pixels)
     channels = levels[..., :1].expand(*levels.shape[:-1], 3) if levels.shape[-1] < 3 else levels[..., :3]
     return rearrange(channels, "b h w c -> b c h w").clamp(0.0, 1.0)
 
 
 def fit(image: Tensor, width: int, height: int, mode: str = "crop") -> Tensor:
-    """b 3 h w in [0, 1] to b 3 height width, antialiased bicubic.
+    """Resize b 3 h w in [0, 1] to b 3 height width, antialiased bicubic.
 
     "crop" fills the frame and cuts what sticks out, "pad" shows all between black bars, "stretch" distorts. Both sides
-    lose or gain the same whole number of pixels, so that the centre stays where it is; the aspect gives way by less
-    than a pixel instead. Raises SVDError for another mode.
+    lose or gain the same whole number of pixels, so that the centre stays in place; for that the aspect may change by
+    less than a pixel. Raises SVDError for an unknown mode.
     """
     choose("fit mode", mode, FIT_MODES)
     if mode == "stretch":
@@ -63,32 +63,41 @@ def fit(image: Tensor, width: int, height: int, mode: str = "crop") -> Tensor:
     return _crop(image, width, height) if mode == "crop" else _pad(image, width, height)
 
 
-def clip_pixels(image: Tensor, size: int = 224, mode: str = "squash") -> Tensor:
-    """b 3 h w in [0, 1] to CLIP's normalised b 3 size size. A picture of that size is not resampled.
+def fit_masks(masks: Tensor, width: int, height: int, fit_mode: str = "crop") -> Tensor:
+    """Fit masks to the video like their pictures, so that what is drawn over a picture stays there; b h w.
 
-    "squash" is what the model was trained with: the whole picture, its shape lost; "center crop" drops the longer
-    side's ends; "pad" adds black bars. The resampling is the reference's (Gaussian blur, then bicubic with aligned
-    corners, on values in [-1, 1], not clamped). Raises SVDError for another mode.
+    masks: b h' w' in [0, 1]. Masks with the video's aspect, at any size, are left as they are. Bars of "pad" are free.
     """
-    choose("fit mode", mode, CLIP_FIT_MODES)
+    h, w = masks.shape[-2:]
+    return masks if w * height == h * width else fit(masks.float()[:, None], width, height, fit_mode)[:, 0]
+
+
+def to_encoder_pixels(image: Tensor, size: int = 224, mode: str = "squash") -> Tensor:
+    """Prepare b 3 h w in [0, 1] for the image encoder: normalised b 3 size size. That very size is not resampled.
+
+    "squash" is what the model was trained with: the whole picture, its aspect lost; "center crop" drops the ends of
+    the longer side; "pad" adds black bars. The resampling is the reference's, on values in [-1, 1] and not clamped.
+    Raises SVDError for an unknown mode.
+    """
+    choose("fit mode", mode, ENCODER_FIT_MODES)
     image = image.float()
     height, width = image.shape[-2:]
     if mode == "center crop":
-        image = _centred(image, min(height, width), min(height, width))
+        image = _center(image, min(height, width), min(height, width))
     elif mode == "pad":
-        image = _centred(image, max(height, width), max(height, width))
-    resampled = _reference_resize(2.0 * image - 1.0, size)
+        image = _center(image, max(height, width), max(height, width))
+    resampled = _resize_like_sgm(2.0 * image - 1.0, size)
     mean, std = (torch.tensor(x, device=image.device)[:, None, None] for x in (CLIP_MEAN, CLIP_STD))  # 3 1 1
     return ((resampled + 1.0) / 2.0 - mean) / std
 
 
 def fit_size(width: int, height: int, multiple: int) -> tuple[int, int]:
-    """The nearest size the model takes, with a warning where it differs; at least one multiple each way.
+    """Round a size to the nearest one the model takes, at least one multiple each way; logs a warning if it differs.
 
     Raises SVDError for a size below 1.
     """
     if width < 1 or height < 1:
-        raise SVDError(f"The size {width}x{height} is not one of a picture; 1024x576 suits the released models.")
+        raise SVDError(f"The size {width}x{height} is too small for a picture; 1024x576 suits the released models.")
     fitted = tuple(max((side + multiple // 2) // multiple, 1) * multiple for side in (width, height))
     if fitted != (width, height):
         logger.warning(
@@ -99,24 +108,24 @@ def fit_size(width: int, height: int, multiple: int) -> tuple[int, int]:
 
 
 def size_like(width: int, height: int, area: int, multiple: int) -> tuple[int, int]:
-    """The size nearest to √(area · w / h) x √(area · h / w), the picture's shape at `area` pixels, in multiples.
+    """The size with the picture's aspect and `area` pixels, in multiples: nearest to √(area · w / h) x √(area · h / w).
 
-    Nearest as a ratio, so that no direction is favoured. Raises SVDError for a size below 1.
+    Nearest as a ratio, so that neither direction is favoured. Raises SVDError for a size below 1.
     """
     if width < 1 or height < 1:
-        raise SVDError(f"The size {width}x{height} is not one of a picture; connect a picture.")
+        raise SVDError(f"The size {width}x{height} is too small for a picture; connect a picture.")
 
-    def nearest(exact: float) -> int:
+    def round_side(exact: float) -> int:
         below = max(1, math.floor(exact / multiple)) * multiple
         return min(below, below + multiple, key=lambda side: abs(math.log(side / exact)))
 
-    return nearest(math.sqrt(area * width / height)), nearest(math.sqrt(area * height / width))
+    return round_side(math.sqrt(area * width / height)), round_side(math.sqrt(area * height / width))
 
 
-def _as_pixels(picture: Any) -> Tensor:
-    """Any picture as a tensor, its values untouched."""
+def _read_pixels(picture: Any) -> Tensor:
+    """Any picture as a tensor with its values unchanged."""
     if hasattr(picture, "convert"):
-        picture = _pil_pixels(picture)
+        picture = _read_pil(picture)
     if isinstance(picture, np.ndarray) and picture.dtype.kind in "biuf":
         picture = torch.from_numpy(np.array(picture, order="C"))  # a copy: arrays may be read-only or flipped views
     if not isinstance(picture, Tensor) or picture.is_complex():
@@ -126,21 +135,21 @@ def _as_pixels(picture: Any) -> Tensor:
     return picture
 
 
-def _pil_pixels(picture: Any) -> np.ndarray:
+def _read_pil(picture: Any) -> np.ndarray:
     from PIL import ImageOps
 
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I"):  # 16-bit grey, whose levels Pillow's own conversion would clip
         return np.asarray(picture).clip(0, 65535).astype(np.uint16)
-    # Pillow warns when a palette's transparency is lost, so it is dropped with the alpha channel instead.
+    # Pillow warns when it drops a palette's transparency; as an alpha channel it is dropped in silence.
     return np.asarray(picture.convert("RGBA" if "transparency" in picture.info else "RGB"))
 
 
-def _in_unit_range(pixels: Tensor) -> Tensor:
-    """Levels as fp32 fractions of full scale. Floats may overshoot a little; a wrong range is told apart from that."""
+def _scale_to_unit_range(pixels: Tensor) -> Tensor:
+    """Levels as fp32 fractions of full scale. Floats may overshoot a little; a wrong range raises SVDError."""
     values = pixels.float()
     if not values.isfinite().all():
-        raise SVDError("The picture holds values that are not finite (NaN or infinity); mend the node that made it.")
+        raise SVDError("The picture holds values that are not finite (NaN or infinity); repair the node that made it.")
     low, high = float(values.min()), float(values.max())
     if pixels.dtype == torch.bool:
         return values
@@ -157,21 +166,23 @@ def _in_unit_range(pixels: Tensor) -> Tensor:
 def _crop(image: Tensor, width: int, height: int) -> Tensor:
     h, w = image.shape[-2:]
     scale = max(width / w, height / h)
-    # Resampling all of a long strip could fill the memory. The margin is what the filter reaches, on both sides.
+    # Resampling all of a long strip could fill the memory, so it is cut first, with a margin for the filter's reach.
     margin = 2 * math.ceil(2.0 * max(1.0, 1.0 / scale))
-    window_w, window_h = min(w, _alike(w, width / scale) + margin), min(h, _alike(h, height / scale) + margin)
-    window = _centred(image, window_w, window_h)
-    return _centred(_resize(window, _alike(width, window_w * scale), _alike(height, window_h * scale)), width, height)
+    window_w = min(w, _round_evenly(w, width / scale) + margin)
+    window_h = min(h, _round_evenly(h, height / scale) + margin)
+    window = _center(image, window_w, window_h)
+    resized_w, resized_h = _round_evenly(width, window_w * scale), _round_evenly(height, window_h * scale)
+    return _center(_resize(window, resized_w, resized_h), width, height)
 
 
 def _pad(image: Tensor, width: int, height: int) -> Tensor:
     h, w = image.shape[-2:]
     scale = min(width / w, height / h)
-    return _centred(_resize(image, _alike(width, w * scale), _alike(height, h * scale)), width, height)
+    return _center(_resize(image, _round_evenly(width, w * scale), _round_evenly(height, h * scale)), width, height)
 
 
-def _alike(side: int, wanted: float) -> int:
-    """The length nearest to `wanted` that differs from `side` by an even number: half of it for either end."""
+def _round_evenly(side: int, wanted: float) -> int:
+    """Round `wanted` to a length that differs from `side` by an even number, so that both ends change alike."""
     length = side - 2 * math.floor((side - wanted) / 2.0 + 0.5)
     return length if length >= 1 else 2
 
@@ -182,20 +193,33 @@ def _resize(image: Tensor, width: int, height: int) -> Tensor:
     return F.interpolate(image, size=(height, width), mode="bicubic", antialias=True).clamp(0.0, 1.0)
 
 
-def _centred(image: Tensor, width: int, height: int) -> Tensor:
-    """Cut or filled with black to width x height, alike on both sides."""
+def _center(image: Tensor, width: int, height: int) -> Tensor:
+    """Cut or fill with black to width x height, equally on both sides."""
     horizontal, vertical = width - image.shape[-1], height - image.shape[-2]
     left, top = horizontal // 2, vertical // 2
     return F.pad(image, (left, horizontal - left, top, vertical - top))
 
 
-def _reference_resize(image: Tensor, size: int) -> Tensor:
+def _resize_like_sgm(image: Tensor, size: int) -> Tensor:
+    """Blur against aliasing, then bicubic with aligned corners: what sgm's embedder does through kornia.
+
+    sigma and the number of taps follow kornia's `resize(antialias=True)`, and the parity tests hold them to it.
+    """
     if image.shape[-2:] == (size, size):
         return image
-    with needing("kornia", "Fitting a picture to CLIP"):
-        from kornia.geometry.transform import resize
+    for axis in (-2, -1):
+        if image.shape[axis] > size:
+            image = _blur(image, axis, sigma=(image.shape[axis] / size - 1.0) / 2.0)
+    return F.interpolate(image, size=(size, size), mode="bicubic", align_corners=True)
 
-    # A lone row or column has no neighbour for the blur to mirror; doubled, it is the same picture.
-    image = image.repeat_interleave(2, -2) if image.shape[-2] == 1 else image
-    image = image.repeat_interleave(2, -1) if image.shape[-1] == 1 else image
-    return resize(image, (size, size), interpolation="bicubic", align_corners=True, antialias=True)
+
+def _blur(image: Tensor, axis: int, sigma: float) -> Tensor:
+    """Convolve one axis with a Gaussian, mirrored at the ends."""
+    reach = int(max(4.0 * sigma, 3.0)) // 2
+    weights = torch.exp(-(torch.arange(-reach, reach + 1.0) ** 2) / (2.0 * sigma**2))
+    padding = (0, 0, reach, reach) if axis == -2 else (reach, reach, 0, 0)
+    mirrored = F.pad(image, padding, mode="reflect")
+    blurred = torch.zeros_like(image)
+    for tap, weight in enumerate((weights / weights.sum()).tolist()):  # a CPU convolution of one channel is slower
+        blurred.add_(mirrored.narrow(axis, tap, image.shape[axis]), alpha=weight)
+    return blurred

@@ -14,12 +14,12 @@ from torch import Tensor
 from ..diffusion.held_frames import (
     HeldFrames,
     check_mask_count,
-    fit_masks,
     hold_frames,
-    latent_masks,
+    resize_masks,
     resolve_frame_ids,
 )
 from ..errors import SVDError
+from ..images.pictures import fit_masks
 from .settings import ResolvedSettings, setting
 from .stages import FrameEncoder, check_video_length, encode_frames
 
@@ -82,7 +82,7 @@ class GivenFrames:
     def _latent_masks(self, latents: Tensor, width: int, height: int, fit: str) -> Tensor:
         """k 1 h w."""
         fitted = [fit_masks(mask[None], width, height, fit) for mask in as_masks(self.masks)]
-        return torch.cat([latent_masks(mask, 1, latents) for mask in fitted])
+        return torch.cat([resize_masks(mask, 1, latents) for mask in fitted])
 
 
 def as_masks(masks: Any) -> list[Tensor]:

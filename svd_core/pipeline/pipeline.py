@@ -18,10 +18,10 @@ from tqdm import tqdm
 from ..checkpoints import Checkpoint, extend, open_checkpoint
 from ..checkpoints.lora import LoRA, LoRAStack, read_lora
 from ..checkpoints.releases import Release
-from ..checks import check_latents
 from ..config import ModelConfig
 from ..diffusion import conditioning, edm, guidance, noise
 from ..diffusion.conditioning import MicroConditioning
+from ..diffusion.latents import check_latents, correct_latents
 from ..diffusion.samplers import StepInfo, choose_sampler
 from ..diffusion.speed import MODES, speed_mode
 from ..diffusion.step_cache import StepCache
@@ -211,7 +211,7 @@ class SVDPipeline:
                 generator=noise.step_generator(seed),
                 callback=report,
             )
-        return colours.correct_latents(latents, settings.post_normalize, settings.contrast_enhance_scale)
+        return correct_latents(latents, settings.post_normalize, settings.contrast_enhance_scale)
 
     def load_lora(self, path: str | Path, strength: float = 1.0) -> LoRA:
         """Merge a LoRA into the UNet's weights; several add up.
@@ -228,10 +228,10 @@ class SVDPipeline:
         """Take all LoRAs off again; the weights are bit for bit what they were."""
         self._loras.clear()
 
-    def encode_image(self, pixels: Tensor, fit: pictures.ClipFitMode = "squash") -> Tensor:
+    def encode_image(self, pixels: Tensor, fit: pictures.EncoderFitMode = "squash") -> Tensor:
         """pixels: 1 3 h w in [0, 1]. Returns the projected CLIP embedding as one token, 1 1 d."""
         size = self.image_encoder.config.image_size
-        prepared = pictures.clip_pixels(pixels, size, fit).to(self.device, self.dtype)
+        prepared = pictures.to_encoder_pixels(pixels, size, fit).to(self.device, self.dtype)
         return self.image_encoder(prepared).image_embeds[:, None]
 
     def encode_picture(

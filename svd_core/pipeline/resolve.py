@@ -7,14 +7,15 @@ import logging
 from torch import Tensor
 
 from ..checkpoints.releases import UNKNOWN, Release, advise
-from ..checks import check_num_frames, check_positions
 from ..config import ModelConfig
 from ..diffusion import guidance, schedules
 from ..diffusion.conditioning import MicroConditioning
+from ..diffusion.latents import check_contrast, check_num_frames
 from ..diffusion.samplers import choose_sampler
 from ..diffusion.speed import speed_mode
 from ..errors import choose
 from ..images import colours, pictures
+from ..models.unet.frame_positions import check_positions
 from ..video.format import check_rate
 from .settings import ClipSettings, ResolvedSettings
 
@@ -71,7 +72,8 @@ def check_settings(settings: ResolvedSettings) -> None:
     choose_sampler(settings.sampler)
     speed_mode(settings.speed)
     choose("fit mode", settings.fit, pictures.FIT_MODES)
-    colours.check_settings(settings.contrast_enhance_scale, settings.colour_match)
+    check_contrast(settings.contrast_enhance_scale)
+    colours.check_strength(settings.colour_match)
 
 
 def micro_conditioning(settings: ClipSettings) -> MicroConditioning:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from svd_core import SVDError, save_video
-from svd_core.images.pictures import clip_pixels
+from svd_core.images.colours import match_colours
+from svd_core.images.pictures import to_encoder_pixels
 from tools.client import JSON
 from tools.comfyui import REPOSITORY
 
@@ -36,8 +37,9 @@ def test_a_broken_library_is_named_by_what_needs_it(monkeypatch: pytest.MonkeyPa
     for name in [name for name in sys.modules if name.startswith("kornia.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "kornia", broken)
-    with pytest.raises(SVDError, match=r"Fitting a picture to CLIP needs the Python library kornia.*pip install"):
-        clip_pixels(torch.rand(1, 3, 32, 48))
+    with pytest.raises(SVDError, match=r"Matching colours needs the Python library kornia.*pip install"):
+        match_colours(torch.rand(2, 8, 8, 3), torch.rand(8, 8, 3))
+    assert to_encoder_pixels(torch.rand(1, 3, 32, 48)).shape[-2:] == (224, 224)  # every clip needs this
 
 
 def test_without_av_only_writing_a_video_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

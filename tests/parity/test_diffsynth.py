@@ -18,10 +18,10 @@ from svd_core.checkpoints.extension import extension_names
 from svd_core.diffusion.conditioning import MicroConditioning, vector
 from svd_core.diffusion.edm import denoised, scalings
 from svd_core.diffusion.guidance import guidance_scale, guide
+from svd_core.diffusion.latents import correct_latents
 from svd_core.diffusion.noise import seeded_noise
 from svd_core.diffusion.samplers import sample_euler
 from svd_core.diffusion.schedules import sigmas
-from svd_core.images.colours import correct_latents
 from svd_core.pipeline import diffsynth
 from tests.support.random_checkpoint import write_extension
 

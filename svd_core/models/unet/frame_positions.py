@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ...checks import check_positions
+from ...errors import SVDError
 from ..layers import Layers
 
 
@@ -38,6 +38,14 @@ class TrainedPositions(nn.Module):
             window = rearrange(clip[near] + position[near], "t (h w) c -> t c h w", h=height)
             placed[start:stop] = rearrange(self.conv(window), "t c h w -> t (h w) c")
         return placed
+
+
+def check_positions(num_frames: int, num_positions: int) -> None:
+    """Raises SVDError for a clip longer than the model has positions for; 0 positions mean any length."""
+    if 0 < num_positions < num_frames:
+        raise SVDError(
+            f"This model was extended to {num_positions} frames and {num_frames} were asked for; make a shorter clip."
+        )
 
 
 def _mirrored(index: int, last: int) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from svd_core import SVDError, SVDPipeline
-from svd_core.diffusion.held_frames import hold_frames, latent_masks, parse_frame_ids
+from svd_core.diffusion.held_frames import hold_frames, parse_frame_ids, resize_masks
 from svd_core.diffusion.noise import step_generator
 from svd_core.diffusion.samplers import SAMPLERS
 from svd_core.diffusion.schedules import karras_sigmas
@@ -76,7 +76,7 @@ def test_a_mask_holds_a_region() -> None:
 def test_a_mask_of_pixels_becomes_the_share_of_each_cell() -> None:
     pixels = torch.zeros(1, 16, 24)
     pixels[:, :4] = 1.0
-    mask = latent_masks(pixels, 2, torch.empty(1, 1, H, W))
+    mask = resize_masks(pixels, 2, torch.empty(1, 1, H, W))
     assert mask.shape == (1, 1, H, W) and mask[0, 0].tolist() == [[0.5] * 3, [0.0] * 3]
 
 
@@ -100,7 +100,7 @@ def test_frame_ids_are_read_as_people_write_them(text: str, ids: list[int]) -> N
         ([0, 5], "no frame 5 in a clip of 5 frames"),
         ([-6, 0], "no frame -6"),
         ([4, -1], "Frame 4 is to be held 2 times"),
-        ([], "No frame is named"),
+        ([], "No held frames are named"),
         ([0], "2 pictures for 1 held frames"),
         ([0, 1, 2], "2 pictures for 3 held frames"),
     ],
@@ -174,7 +174,7 @@ def test_masks_are_fitted_as_their_pictures_are() -> None:
         ({"mask_frames": PICTURES, "mask_frame_ids": [0, 1], "masks": []}, "0 masks for 2"),
         ({"mask_frames": PICTURES, "mask_frame_ids": [0, 1], "masks": [np.ones(4)]}, "A mask has the shape .4,."),
         ({"mask_frame_ids": [0]}, "0 mask_frames for 1 mask_frame_ids"),
-        ({"mask_frames": PICTURES}, "No frame is named"),
+        ({"mask_frames": PICTURES}, "No held frames are named"),
         ({"mask_frames": PICTURES, "mask_frame_ids": [0]}, "2 mask_frames for 1"),
         ({"mask_frames": PICTURES, "mask_frame_ids": [0, 3]}, "no frame 3"),
         ({"mask_frames": PICTURES, "mask_frame_ids": [0, 0]}, "held 2 times"),

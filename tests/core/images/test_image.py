@@ -16,14 +16,14 @@ from torch import Tensor
 
 from svd_core.errors import SVDError
 from svd_core.images.pictures import (
-    CLIP_FIT_MODES,
     CLIP_MEAN,
     CLIP_STD,
+    ENCODER_FIT_MODES,
     FIT_MODES,
-    clip_pixels,
     fit,
     fit_size,
     size_like,
+    to_encoder_pixels,
     to_image_tensor,
 )
 
@@ -240,7 +240,7 @@ def test_a_picture_of_the_right_size_is_left_as_it_is(mode: str):
     assert torch.equal(fit(image, 40, 24, mode), image)
 
 
-@pytest.mark.parametrize("reduce", [lambda x: fit(x, 32, 32, "stretch"), lambda x: clip_pixels(x, 32) * STD])
+@pytest.mark.parametrize("reduce", [lambda x: fit(x, 32, 32, "stretch"), lambda x: to_encoder_pixels(x, 32) * STD])
 def test_reduction_is_antialiased(reduce):
     """Averages of 64 pixels have an eighth of their spread; picked pixels would keep most of it."""
     noise = random_picture(256, 256)
@@ -286,11 +286,11 @@ def test_sizes_of_no_picture_are_refused(size: tuple[int, int]):
 # Preparing for CLIP
 
 
-@pytest.mark.parametrize("mode", CLIP_FIT_MODES)
+@pytest.mark.parametrize("mode", ENCODER_FIT_MODES)
 @pytest.mark.parametrize("h, w", [(1, 1), (1, 50), (30, 1), (17, 400), (576, 1024), (224, 224), (100, 300)])
 def test_clip_pixels_have_clips_size_and_scale(mode: str, h: int, w: int):
     grey = torch.full((2, 3, h, w), 0.25)
-    out = clip_pixels(grey, mode=mode)
+    out = to_encoder_pixels(grey, mode=mode)
     assert out.shape == (2, 3, 224, 224) and out.dtype == torch.float32
     if mode == "pad" and min(h, w) == 1 < max(h, w):
         return  # a line between bars
@@ -298,16 +298,16 @@ def test_clip_pixels_have_clips_size_and_scale(mode: str, h: int, w: int):
     torch.testing.assert_close(centre, ((0.25 - MEAN) / STD)[..., 0].T.expand(2, 3), rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("mode", CLIP_FIT_MODES)
+@pytest.mark.parametrize("mode", ENCODER_FIT_MODES)
 def test_a_picture_of_clips_size_is_only_normalised(mode: str):
     image = random_picture(28, 28)
-    torch.testing.assert_close(clip_pixels(image, 28, mode), (image - MEAN) / STD, rtol=0, atol=1e-6)
+    torch.testing.assert_close(to_encoder_pixels(image, 28, mode), (image - MEAN) / STD, rtol=0, atol=1e-6)
 
 
 def test_squash_aligns_the_corners():
     """A ramp from edge to edge stays one, up to the cubic's ripple; with other corners it would be 7e-3 off."""
     ramp = torch.linspace(0, 1, 30)[:, None].expand(1, 3, 30, 40)
-    out = clip_pixels(ramp, 56)[0, 1, :, 20] * CLIP_STD[1] + CLIP_MEAN[1]
+    out = to_encoder_pixels(ramp, 56)[0, 1, :, 20] * CLIP_STD[1] + CLIP_MEAN[1]
     torch.testing.assert_close(out[3:-3], torch.linspace(0, 1, 56)[3:-3], rtol=0, atol=2e-3)
     assert out[0].item() == pytest.approx(0.0, abs=1e-6) and out[-1].item() == pytest.approx(1.0, abs=1e-6)
 
@@ -315,14 +315,14 @@ def test_squash_aligns_the_corners():
 def test_overshoot_of_the_bicubic_filter_is_kept():
     edge = torch.zeros(1, 3, 40, 40)
     edge[..., 20:] = 1.0
-    unit = clip_pixels(edge, 100)[0, 0] * CLIP_STD[0] + CLIP_MEAN[0]
+    unit = to_encoder_pixels(edge, 100)[0, 0] * CLIP_STD[0] + CLIP_MEAN[0]
     assert unit.max() > 1.02 and unit.min() < -0.02
 
 
 def test_center_crop_drops_the_ends_and_pad_keeps_them_between_bars():
     image = torch.full((1, 3, 30, 90), 0.5)
     image[..., :30] = image[..., 60:] = 1.0
-    unit = {mode: clip_pixels(image, 60, mode) * STD + MEAN for mode in CLIP_FIT_MODES}
+    unit = {mode: to_encoder_pixels(image, 60, mode) * STD + MEAN for mode in ENCODER_FIT_MODES}
     torch.testing.assert_close(unit["center crop"], torch.full((1, 3, 60, 60), 0.5), rtol=0, atol=1e-5)
     torch.testing.assert_close(unit["pad"][0, :, 30, 2], torch.ones(3), rtol=0, atol=1e-2)
     torch.testing.assert_close(unit["pad"][0, :, 3, 30], torch.zeros(3), rtol=0, atol=1e-2)
@@ -331,10 +331,10 @@ def test_center_crop_drops_the_ends_and_pad_keeps_them_between_bars():
 
 def test_16_bit_pictures_are_prepared_in_fp32():
     image = random_picture(50, 90).half()
-    torch.testing.assert_close(clip_pixels(image, 28), clip_pixels(image.float(), 28), rtol=0, atol=1e-5)
+    torch.testing.assert_close(to_encoder_pixels(image, 28), to_encoder_pixels(image.float(), 28), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("function", [lambda x: fit(x, 8, 8, "zoom"), lambda x: clip_pixels(x, 8, "zoom")])
+@pytest.mark.parametrize("function", [lambda x: fit(x, 8, 8, "zoom"), lambda x: to_encoder_pixels(x, 8, "zoom")])
 def test_unknown_ways_to_fit_are_refused(function):
     with pytest.raises(SVDError, match="'zoom'"):
         function(torch.zeros(1, 3, 4, 4))
