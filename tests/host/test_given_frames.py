@@ -154,7 +154,7 @@ def test_a_region_of_every_frame_is_kept_still(
         ("0", "2 pictures for 1 held frames"),
         ("0, 1, 2", "2 pictures for 3 held frames"),
         ("first", "frame ids are 'first'"),
-        ("", "No frame is named"),
+        ("", "No held frames are named"),
     ],
 )
 def test_frames_that_cannot_be_held(client: Client, rig: Rig, frame_ids: str, words: str) -> None:
