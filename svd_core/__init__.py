@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from .errors import SVDError
     from .pipeline.clip import Clip
     from .pipeline.denoise import Conditioning
+    from .pipeline.given_frames import GivenFrames
     from .pipeline.pipeline import SVDPipeline
-    from .pipeline.settings import ClipSettings
+    from .pipeline.settings import ClipSettings, RunOptions
     from .video import Video, load_metadata, load_video, save_video
 
 __version__ = "0.1.0"
@@ -32,6 +33,8 @@ __all__ = [
     "Clip",
     "ClipSettings",
     "Conditioning",
+    "GivenFrames",
+    "RunOptions",
     "SVDError",
     "SVDPipeline",
     "Video",
@@ -48,6 +51,8 @@ _MODULES = {
     "Clip": ".pipeline.clip",
     "ClipSettings": ".pipeline.settings",
     "Conditioning": ".pipeline.denoise",
+    "GivenFrames": ".pipeline.given_frames",
+    "RunOptions": ".pipeline.settings",
     "SVDError": ".errors",
     "SVDPipeline": ".pipeline.pipeline",
     "Video": ".video",

@@ -41,11 +41,13 @@ class Setting:
         """The range, in words; empty for any value."""
         if self.choices:
             return join_words([f'"{name}"' for name in self.choices])
-        low, high = self.at_least, self.at_most
-        least = f"above {self.above:g}" if self.above is not None else f"{low:g} or more" if low is not None else ""
-        if high is not None:
-            least = f"{low:g} to {high:.20g}" if low is not None else f"{least}, up to {high:.20g}"
-        return " ".join(filter(None, [least, self.unit]))
+        if self.at_least is not None:
+            words = f"{self.at_least} or more" if self.at_most is None else f"{self.at_least} to {self.at_most}"
+        elif self.above is not None:
+            words = f"above {self.above}" if self.at_most is None else f"above {self.above}, up to {self.at_most}"
+        else:
+            words = ""
+        return f"{words} {self.unit}".strip()
 
 
 def setting(default: Any, help: str, kind: type | None = None, group: str = "the clip", **limits: Any) -> Any:
@@ -112,9 +114,9 @@ class ClipSettings:
     )
     denoising_steps: Shortening = setting(
         "all steps",
-        "noise levels of a strength below 1: spread over the rest of the schedule, or the end of a longer schedule",
+        "noise levels of a strength below 1: the end of a longer schedule, or spread over the rest of the schedule",
         group="video to video",
-        choices=("all steps", "last steps"),
+        choices=("last steps", "all steps"),
     )
     post_normalize: bool = setting(False, "even out brightness and contrast over the frames", group="corrections")
     contrast_enhance_scale: float = setting(

@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 
 from svd_core import SVDPipeline, load_metadata, load_video
+from svd_core.checkpoints.layouts import open_source
 from svd_core.cli import main
 from svd_core.cli.options import LoRAOption, parse_lora
 from svd_core.cli.records import hash_file
@@ -133,6 +134,24 @@ def test_pictures_times_seeds(animate: Animate, desk: Path, capsys) -> None:
     assert len(capsys.readouterr().out.splitlines()) == 6
 
 
+def test_seeds_begin_again_after_the_largest(animate: Animate, desk: Path) -> None:
+    largest = 2**64 - 1
+    assert animate("pictures/0.png", "-o", "out", "--seeds", "2", "--seed", str(largest)) == 0
+    assert files(desk / "out") == ["0_seed0.mp4", f"0_seed{largest}.mp4"]
+
+
+def test_the_checkpoint_is_opened_once(animate: Animate, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    def note_and_open(path: Path) -> object:
+        opened.append(path)
+        return open_source(path)
+
+    monkeypatch.setattr("svd_core.checkpoints.load.open_source", note_and_open)
+    assert animate("pictures", "-o", "out") == 0
+    assert len(opened) == 1
+
+
 def test_one_bad_picture_does_not_stop_the_rest(animate: Animate, desk: Path, capsys) -> None:
     (desk / "pictures" / "1.png").write_text("no picture")
     assert animate("pictures", "missing.png", "-o", "out") == 1
@@ -238,6 +257,21 @@ def test_what_cannot_be_is_one_line(
     assert code == 2
     last = [line for line in capsys.readouterr().err.splitlines() if line][-1]
     assert last.startswith("svd-nodes: ") and message in last
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--num-frames", "1"], "1: expected a whole number >= 2"),
+        (["--seeds", "none"], "none: expected a whole number >= 1"),
+        (["--seed", "-1"], "-1: expected a whole number from 0 to 18446744073709551615"),
+        (["--fps", "fast"], "'fast'"),
+    ],
+)
+def test_numbers_are_checked_as_they_are_typed(animate: Animate, words: list[str], message: str, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        animate("pictures/0.png", *words)
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
 
 
 def test_files_of_others_are_not_replaced(animate: Animate, desk: Path, capsys) -> None:

@@ -1,0 +1,113 @@
+"""Settings: written once, the same in every place that follows from them, and resolved alike everywhere."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from checks import settings_tables
+from svd_core import ClipSettings, SVDError, SVDPipeline, open_checkpoint
+from svd_core.checkpoints.releases import UNKNOWN
+from svd_core.cli.batch import Batch
+from svd_core.cli.main import _parser
+from svd_core.config import ModelConfig
+from svd_core.diffusion.guidance import GUIDANCE_KINDS
+from svd_core.diffusion.samplers import SAMPLERS
+from svd_core.diffusion.schedules import SCHEDULES, SHORTENINGS
+from svd_core.diffusion.speed import SPEEDS
+from svd_core.images.pictures import FIT_MODES
+from svd_core.memory.sampling_plan import MEMORY_CHOICES
+from svd_core.pipeline.given_frames import GivenFrames
+from svd_core.pipeline.resolve import resolve_settings
+from svd_core.pipeline.settings import CallArguments, ResolvedSettings, RunOptions, describe_settings
+from tests.support.random_checkpoint import tiny_config, write_checkpoint
+
+DESCRIBED = {**describe_settings(ClipSettings), **describe_settings(RunOptions)}
+CHOICES = {
+    "fit": FIT_MODES,
+    "guidance_kind": GUIDANCE_KINDS,
+    "sampler": SAMPLERS,
+    "schedule": SCHEDULES,
+    "speed": SPEEDS,
+    "denoising_steps": SHORTENINGS,
+    "memory": MEMORY_CHOICES,
+}
+
+
+def resolve(**settings: Any) -> ResolvedSettings:
+    return resolve_settings(ClipSettings(**settings), ModelConfig(), None, None)
+
+
+def test_the_arguments_of_a_call_are_the_fields() -> None:
+    named = {each.name: each.type for kind in (ClipSettings, GivenFrames, RunOptions) for each in fields(kind)}
+    annotated = {name: kind.__forward_arg__ for name, kind in CallArguments.__annotations__.items()}
+    assert annotated == {"settings": "ClipSettings | None", **named}
+
+
+def test_every_field_is_described() -> None:
+    for kind in (ClipSettings, GivenFrames, RunOptions):
+        assert list(describe_settings(kind)) == [each.name for each in fields(kind)]
+
+
+def test_the_choices_are_those_there_are() -> None:
+    assert {name: setting.choices for name, (_, setting) in DESCRIBED.items() if setting.choices} == {
+        name: tuple(options) for name, options in CHOICES.items()
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in describe_settings(ClipSettings) if name not in CHOICES])
+def test_the_ends_of_a_range_are_taken_and_what_lies_beyond_is_refused(name: str) -> None:
+    _, setting = DESCRIBED[name]
+    step = 1 if setting.kind is int else 0.01
+    for end, beyond in ((setting.at_least, -step), (setting.at_most, step)):
+        if end is not None:
+            resolve(**{name: end})
+            with pytest.raises(SVDError):
+                resolve(**{name: end + beyond})
+    if setting.above is not None:
+        resolve(**{name: setting.above + step})
+        with pytest.raises(SVDError):
+            resolve(**{name: setting.above})
+
+
+def test_nothing_is_left_open_and_the_rest_stays() -> None:
+    assert resolve() == ResolvedSettings()  # the defaults of a model that does not say what it is
+    made = (UNKNOWN.width, UNKNOWN.height, UNKNOWN.num_frames, UNKNOWN.max_cfg_scale)
+    assert made == (1024, 576, 25, 3.0)
+    given = {"width": 128, "height": 192, "num_frames": 3, "max_cfg_scale": 1.5, "fps": 9.0, "fit": "pad"}
+    assert {name: getattr(resolve(**given), name) for name in given} == given
+
+
+def test_a_folder_with_its_own_length_gives_it_to_python_and_the_command_line(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "model", tiny_config(), layout="diffusers")
+    config = folder / "unet" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "num_frames": 8}))
+    pipe = SVDPipeline.from_checkpoint(open_checkpoint(folder), device="cpu")
+    (tmp_path / "picture.png").touch()
+    words = ["animate", str(tmp_path / "picture.png"), "--checkpoint", str(folder), "-o", str(tmp_path / "out")]
+    assert Batch.from_options(_parser().parse_args(words)).settings == pipe.resolve()
+    assert pipe.resolve().num_frames == 8
+
+
+def test_settings_can_be_kept_and_single_ones_changed(tmp_path: Path) -> None:
+    pipe = SVDPipeline.from_checkpoint(write_checkpoint(tmp_path / "a.safetensors", tiny_config()), device="cpu")
+    kept = ClipSettings(num_frames=5, fps=9)
+    assert pipe.resolve(kept, fps=11) == pipe.resolve(num_frames=5, fps=11)
+    with pytest.raises(TypeError, match="num_frame'"):
+        pipe.resolve(num_frame=5)
+
+
+def test_every_setting_is_an_option_of_the_command_line() -> None:
+    options = vars(_parser().parse_args(["animate", "picture.png"]))
+    shared = {name: default for name, (default, setting) in DESCRIBED.items() if setting.group}
+    assert {name: options[name] for name in shared} == shared
+
+
+def test_the_page_has_the_tables_of_the_fields() -> None:
+    page = settings_tables.PAGE.read_text("utf-8")
+    (written,) = settings_tables.MARKERS.findall(page)
+    assert written == settings_tables.write_tables(), "run: python -m checks.settings_tables"
