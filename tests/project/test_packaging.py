@@ -1,17 +1,24 @@
-"""What the ComfyUI registry would publish, and what it says of the pack."""
+"""The registry's own tool packs what the nodes need, and has nothing to say against the pack's description."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import svd_core
 from svd_core.checkpoints.releases import DEMO_CHECKPOINT
-from tools.comfyui import REPOSITORY
+from tools.comfyui import CACHE, REPOSITORY
 
+COMFY_CLI = "comfy-cli==1.23.0"
 NEEDED = ("__init__.py", "LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "requirements.txt")
 NEEDED_FOLDERS = ("nodes", "svd_core", "web/docs", "web/docs/pictures", "locales/en", "locales/zh", "example_workflows")
 KEPT_BACK = (
@@ -37,9 +44,63 @@ def git(*arguments: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def published() -> set[str]:
-    """The tracked files that no line of .comfyignore (in the syntax of .gitignore) takes out."""
-    return git("ls-files") - git("ls-files", "--cached", "--ignored", "--exclude-from=.comfyignore")
+def comfy_cli() -> Path:
+    """Folder of the registry's tool, of which most is a copy of ffmpeg: kept apart, downloaded once."""
+    folder = CACHE / COMFY_CLI.replace("==", "-")
+    if not folder.is_dir():
+        CACHE.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE, prefix="download-") as temporary:
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", f"{temporary}/all", COMFY_CLI]
+            subprocess.run(command, check=True)
+            Path(temporary, "all").rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tracked files as they are now, in a repository of their own, which the tool asks for them."""
+    folder = tmp_path_factory.mktemp("registry") / "svd-nodes"
+    for name in sorted(git("ls-files")):
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(REPOSITORY / name, folder / name)
+    for arguments in (("init", "--quiet"), ("add", "--all")):
+        subprocess.run(["git", "-C", str(folder), *arguments], check=True)
+    return folder
+
+
+def run_tool(comfy_cli: Path, checkout: Path, command: str) -> str:
+    """Output of `comfy node COMMAND`, with settings of its own and without a network."""
+    offline = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    environment = {**os.environ, **offline, "PYTHONPATH": str(comfy_cli), "HOME": str(checkout.parent)}
+    options = ["--skip-prompt", "--no-enable-telemetry", "node", command]
+    done = subprocess.run(
+        [sys.executable, "-m", "comfy_cli", *options], cwd=checkout, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def published(comfy_cli: Path, checkout: Path) -> set[str]:
+    """The files that the tool packs for the registry."""
+    run_tool(comfy_cli, checkout, "pack")
+    with zipfile.ZipFile(checkout / "node.zip") as archive:
+        return set(archive.namelist())
+
+
+def test_the_registry_accepts_the_description(comfy_cli: Path, checkout: Path) -> None:
+    said = run_tool(comfy_cli, checkout, "validate")
+    assert "All validation checks passed" in said
+    assert not re.search("warning|error|invalid", said, re.IGNORECASE), said
+
+
+def test_the_registry_says_what_it_does_not_accept(comfy_cli: Path, checkout: Path, tmp_path: Path) -> None:
+    """It passes a version of two numbers all the same, and then publishes none."""
+    text = (checkout / "pyproject.toml").read_text("utf-8")
+    wrong = re.sub(r'requires-comfyui = ".*"', 'requires-comfyui = ">=0.18"', text)
+    (tmp_path / "pyproject.toml").write_text(wrong, "utf-8")
+    assert "Invalid requires-comfyui format" in run_tool(comfy_cli, tmp_path, "validate")
 
 
 def test_all_that_the_nodes_need_is_published(published: set[str]) -> None:
