@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
+from torch import Tensor
 
 from ..config import ClipVisionConfig, UNetConfig
 from ..diffusion.step_cache import OUTER_BLOCKS
-from ..models.layers import doubling_size
+from ..models.layers import Layers, doubling_size
 from ..models.split import Split
+from ..models.unet.unet import VideoUNet
 
 FEED_FORWARD = 10  # widths a token of a feed-forward: its norm 1, value and gate 8, the result 1
 CLIP_CONV = 6  # that of trained positions: the sum with them 1, its window 1, three such in a row 3, the product 1
@@ -46,6 +49,44 @@ def unet_bytes(config: UNetConfig, call: UNetCall, split: Split | None = None) -
     """Peak bytes of activations, the input included and the weights not."""
     layers = _Whole(config, call) if split is None else _Split(config, call, split)
     return layers.peak() * call.dtype.itemsize
+
+
+class KeptFeatures:
+    """Deep features of one evaluation, for the next."""
+
+    def __init__(self) -> None:
+        self.h: Tensor | None = None
+
+    def recall(self, noisy: Tensor) -> Tensor | None:
+        return self.h
+
+    def keep(self, noisy: Tensor, h: Tensor) -> None:
+        self.h = h
+
+
+def evaluate_on_meta(
+    config: UNetConfig, call: UNetCall, split: Split | None = None, features: KeptFeatures | None = None
+) -> None:
+    """One evaluation without data, for a counter to watch."""
+    unet = _build_unet(config, call.dtype)
+
+    def empty(*shape: int, dtype: torch.dtype = call.dtype) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    unet(
+        empty(call.rows, config.in_channels, call.height, call.width),
+        empty(1, dtype=torch.float32),
+        empty(call.rows, call.tokens, config.context_dim),
+        empty(1, config.adm_in_channels),
+        call.num_frames,
+        split=split,
+        features=features,
+    )
+
+
+@lru_cache(maxsize=4)
+def _build_unet(config: UNetConfig, dtype: torch.dtype) -> VideoUNet:
+    return VideoUNet(config, Layers(device="meta", dtype=dtype))
 
 
 def clip_bytes(config: ClipVisionConfig, dtype: torch.dtype, pictures: int = 1) -> int:
