@@ -3,7 +3,7 @@
 from .entries import Entry
 from .extension import extend
 from .header import Header, TensorRef, read_header
-from .inventory import clip_shapes, inventory, unet_shapes, vae_shapes
+from .inventory import clip_shapes, unet_shapes, vae_shapes
 from .load import Checkpoint, load_weights, open_checkpoint
 from .settings import settings_tensor
 from .stream import OpenFile
@@ -16,7 +16,6 @@ __all__ = [
     "TensorRef",
     "clip_shapes",
     "extend",
-    "inventory",
     "load_weights",
     "open_checkpoint",
     "read_header",

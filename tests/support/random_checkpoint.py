@@ -42,12 +42,12 @@ from svd_core.checkpoints.inventory import (
     UNET_PREFIX,
     Shape,
     clip_shapes,
-    inventory,
     unet_shapes,
     vae_shapes,
 )
 from svd_core.checkpoints.names import clip_map, unet_map, vae_map
 from svd_core.config import AutoencoderConfig, ClipVisionConfig, ModelConfig, UNetConfig
+from tests.support.official_file import inventory
 from tests.support.safetensors_files import Recipe, write_safetensors
 
 LAYOUTS = ("single", "comfy", "diffusers")

@@ -12,10 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from svd_core.checkpoints import clip_shapes, inventory, open_checkpoint, unet_shapes, vae_shapes
+from svd_core.checkpoints import clip_shapes, open_checkpoint, unet_shapes, vae_shapes
 from svd_core.checkpoints.infer import INFER
 from svd_core.config import AutoencoderConfig, ModelConfig, UNetConfig
 from svd_core.errors import SVDError
+from tests.support.official_file import inventory
 from tests.support.random_checkpoint import hidden_settings, tiny_config, write_checkpoint
 from tests.support.safetensors_files import write_hollow
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from svd_core.checkpoints import inventory, load_weights, open_checkpoint
+from svd_core.checkpoints import load_weights, open_checkpoint
 from svd_core.checkpoints.stream import SafetensorsFile
 from svd_core.config import ModelConfig, UNetConfig
 from svd_core.models.layers import Layers
 from svd_core.models.unet.unet import VideoUNet
+from tests.support.official_file import inventory
 from tests.support.random_checkpoint import tiny_config, write_checkpoint
 from tests.support.safetensors_files import write_hollow
 

@@ -12,12 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from svd_core.checkpoints import inventory, open_checkpoint
+from svd_core.checkpoints import open_checkpoint
 from svd_core.checkpoints.convert import convert_checkpoint
 from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 from svd_core.config import AutoencoderConfig, ModelConfig
 from svd_core.errors import SVDError
 from tests.core.video.test_video_formats import full_disk
+from tests.support.official_file import inventory
 from tests.support.random_checkpoint import tiny_config, write_checkpoint
 from tests.support.safetensors_files import write_hollow
 

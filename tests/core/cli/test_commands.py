@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from svd_core import load_metadata, load_video
-from svd_core.checkpoints import inventory, unet_shapes
+from svd_core.checkpoints import unet_shapes
 from svd_core.checkpoints.extension import extension_names
 from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 from svd_core.cli import main
@@ -24,6 +24,7 @@ from svd_core.diffusion.samplers import SAMPLERS
 from svd_core.diffusion.schedules import SCHEDULES, SHORTENINGS
 from svd_core.images.pictures import FIT_MODES
 from svd_core.memory.sampling_plan import MEMORY_CHOICES
+from tests.support.official_file import inventory
 from tests.support.random_checkpoint import tiny_config, write_checkpoint
 from tests.support.random_lora import random_factors, write_lora
 from tests.support.safetensors_files import write_hollow
