@@ -126,13 +126,10 @@ def _cells_and_whole(shape: torch.Size, whole: float, generator: torch.Generator
 
 
 def decode_pictures(decoder: Decoder, z: Tensor) -> Tensor:
-    """What `decoder` makes of lone pictures while its temporal path does nothing, without running that path."""
-    x = decoder.mid.attn_1(decoder.mid.block_1.spatial(decoder.conv_in(z)))
-    x = decoder.mid.block_2.spatial(x)
-    for level in decoder.coarse_to_fine():
-        for block in level.block:
-            x = block.spatial(x)  # type: ignore[operator]
-        x = level.upsample(x)
+    """Decode lone pictures without the temporal path, which does nothing at the start of the training."""
+    x = z
+    for layer, block in decoder.steps():
+        x = block.spatial(layer(x))
     return decoder.head(x)
 
 

@@ -38,7 +38,6 @@ class Account:
     num_frames: int
     plan: DecodePlan
     measured: int  # numbers made of one number while moments are taken: in fp32, and normalised
-    whole_blocks: bool = False  # whether a clip that is not split may run through blocks as the network has them
 
     @property
     def spilled(self) -> int:
@@ -52,8 +51,6 @@ class Account:
     def clip(self, steps: list[Step], pictures: Frame) -> Iterator[Place]:
         """The temporal decode."""
         for step in steps:
-            if self.whole_blocks and self.plan.takes_all(self.num_frames):
-                yield from self._whole_block(step)  # and the sweeps as well: they take over where memory runs out
             yield from self._spatial_in_bands(step, self._clip_buffers(step)) if self.banded else self._spatial(step)
             yield from self._recomputed(step.y) if self.plan.recompute else self._temporal(step.y)
         buffers = self.num_frames * (steps[-1].y.size + pictures.size)
@@ -107,12 +104,6 @@ class Account:
             yield Place(copies + (frames + self.measured) * y, buffers)
             if self.spilled or frames < self.num_frames:
                 yield Place(ahead + frames * y, given + result)
-
-    def _whole_block(self, step: Step) -> Iterator[Place]:
-        frames, x, y = self.num_frames, step.x.size, step.y.size
-        own = 0 if step.layer == "none" else x
-        yield Place(_layer_size(step, frames), frames * step.before.size)
-        yield Place(frames * (own + max(block_size(x, y), 3 * y)), frames * step.before.size)
 
     def _temporal(self, y: Frame) -> Iterator[Place]:
         band, clip, taps = y.rows(_rows(y, self.plan.bands)), self.num_frames * y.size, 3 * y.channels**2

@@ -5,16 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from ...errors import SVDError
 from ...models.autoencoder import Autoencoder
+from ...models.autoencoder.blocks import VideoResnetBlock
 from ..device import free_memory, is_out_of_memory, room_to_spill
-from .framewise import decode_planned
+from .bands import decode_image_in_bands
+from .blocks import sweep_block, sweep_head, sweep_mix
+from .buffers import ClipBuffer, Tile
 from .plan import DecodeCall, DecodePlan
 from .planner import describe_decode, plan_decode
-from .sweep import IsOutOfMemory
+from .sweep import IsOutOfMemory, Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +58,7 @@ def decode_in_free_memory(
         return decode(torch.float32)
 
 
+@torch.no_grad()
 def decode_clip(
     vae: Autoencoder,
     z: Tensor,
@@ -62,14 +68,54 @@ def decode_clip(
     device: torch.device | None = None,
     is_oom: IsOutOfMemory = is_out_of_memory,
 ) -> Tensor:
-    """`vae.decode(z, num_frames)` with no more on the device than the plan says; no gradients.
+    """`vae.decode(z, num_frames)` with no more on the device than the plan says; equal up to the order of summation.
 
     z: (b t) 4 h w, unscaled, on any device. num_frames: t, by default all of z is one clip. device: of the computation,
-    by default that of z. Returns (b t) 3 8h 8w, about [-1, 1], unclamped, on `device`, or in host memory if the plan
-    spills. If memory runs out (`is_oom` says whether an exception means that), the decode goes on from what it has with
-    the next smaller plan.
+    by default that of z. Returns (b t) 3 8h 8w, about [-1, 1], unclamped, without gradients; on `device`, or in host
+    memory if the plan spills. If memory runs out (`is_oom` says whether an exception means that), the decode goes on
+    from what it has with the next smaller plan.
     """
-    stem = vae.decoder.conv_in
-    if not vae.config.temporal_decoder:
-        stem = nn.Sequential(vae.post_quant_conv, stem)
-    return decode_planned(vae.decoder, stem, z, len(z) if num_frames is None else num_frames, plan, device, is_oom)
+    num_frames = len(z) if num_frames is None else num_frames
+    if not len(z) or num_frames < 1 or len(z) % num_frames:
+        raise SVDError(f"{len(z)} frames of latents are not whole clips of {num_frames}; decode one clip or several.")
+    like = torch.empty(0, dtype=z.dtype, device=device or z.device)
+    space = Workspace(plan, z.shape[2], like, vae.decoder.memory_format(like), is_oom)
+    scale = vae.config.downscale
+    pictures = space.buffer(len(z), vae.config.image_channels, scale * z.shape[2], scale * z.shape[3])
+    decode = _decode_together if vae.config.temporal_decoder else _decode_apart
+    for offset in range(0, len(z), num_frames):
+        clip = space.buffer(num_frames, *z.shape[1:])
+        space.make(lambda clip=clip, own=z[offset : offset + num_frames]: clip.adopt(own))
+        decode(space, vae, clip, pictures, offset)
+    assert pictures.tensor is not None
+    return pictures.tensor
+
+
+def _decode_together(
+    space: Workspace, vae: Autoencoder, latents: ClipBuffer, pictures: ClipBuffer, offset: int
+) -> None:
+    """The temporal decoder, breadth first: all frames go through a block before the next block starts."""
+    clip = latents
+    for layer, block in vae.decoder.steps():
+        # The latents may be the caller's own tensor.
+        clip = sweep_block(space, layer, cast(VideoResnetBlock, block), clip, overwrite=clip is not latents)
+    clip = sweep_head(space, vae.decoder, clip)
+    sweep_mix(space, vae.decoder, clip, pictures, offset)
+
+
+def _decode_apart(space: Workspace, vae: Autoencoder, clip: ClipBuffer, pictures: ClipBuffer, offset: int) -> None:
+    """The image decoder: frames do not mix, so each goes through the whole decoder before the next."""
+    (first, block), *others = vae.decoder.steps()
+    steps = [(nn.Sequential(vae.post_quant_conv, cast(nn.Module, first)), block), *others]
+
+    def work(tile: Tile, inputs: list[Tensor]) -> None:
+        if space.plan.bands > 1:
+            decode_image_in_bands(space, vae.decoder, steps, clip, tile, pictures, offset)
+            return
+        x = inputs.pop()
+        for layer, block in steps:
+            x = layer(x)
+            x = block.spatial(x)
+        pictures.write(tile.scaled(vae.config.downscale).later(offset), vae.decoder.head(x))
+
+    space.sweep_frames(clip, work)

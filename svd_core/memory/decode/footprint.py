@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 
 from ...config import AutoencoderConfig
-from ...models.kernels.memory_format import is_narrow
 from .accounts import Account, block_size
 from .decoder_shapes import Frame, decoder_steps
 from .plan import DecodeCall, DecodePlan
@@ -51,7 +50,7 @@ def decode_footprint(call: DecodeCall, plan: DecodePlan) -> Footprint:
     """Peak of `decode_clip`, its latents given."""
     config, num_frames = call.config, call.num_frames
     measured = 2 * max(torch.float32.itemsize // call.dtype.itemsize, 1)
-    account = Account(num_frames, plan, measured, whole_blocks=is_narrow(config.channels))
+    account = Account(num_frames, plan, measured)
     steps = list(decoder_steps(config, call.height, call.width))
     pictures = Frame(config.image_channels, steps[-1].y.height, steps[-1].y.width)
     places = list(account.clip(steps, pictures) if config.temporal_decoder else account.images(steps, pictures))

@@ -46,10 +46,6 @@ class DecodePlan:
             if value < 1:
                 raise SVDError(f"The decode plan has {name}={value}; it needs at least 1.")
 
-    def takes_all(self, num_frames: int) -> bool:
-        """Whether a clip of so many frames is not split at all."""
-        return self == DecodePlan(max(self.frames_at_once, num_frames))
-
     def smaller(self, max_bands: int) -> DecodePlan | None:
         """What to do when memory runs out all the same: fewer frames, then spill, then bands; None at the end."""
         if self.frames_at_once > 1:

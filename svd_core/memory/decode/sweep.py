@@ -11,7 +11,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from .clip_buffer import ClipBuffer, Tile
+from .buffers import ClipBuffer, Tile
 from .plan import DecodePlan
 from .transfers import Loaded, Transfers
 
@@ -48,13 +48,6 @@ class Workspace:
         self._buffers.add(buffer)
         return buffer
 
-    def prefers_blocks(self, num_frames: int) -> bool:
-        """Whether blocks run as the network has them, on all of the clip.
-
-        With channels side by side that is sooner done than in sweeps.
-        """
-        return self.memory_format == torch.channels_last and self.plan.takes_all(num_frames)
-
     def sweep(self, whole: Tile, reads: Reads, work: Work, whole_rows: bool = False) -> None:
         """Run `work` on all of a clip. While one tile is worked on, the reads of the next are under way.
 
@@ -78,6 +71,14 @@ class Workspace:
                 ahead = None
                 pending = self._cut(pending, whole, whole_rows)
         self.transfers.finish()
+
+    def sweep_frames(self, clip: ClipBuffer, work: Work) -> None:
+        """Run `work` on whole frames of the clip. If the plan has bands, it gets one frame, and reads and cuts it."""
+
+        def reads(tile: Tile) -> list[Loaded]:
+            return [] if self.plan.bands > 1 else [clip.read(tile)]
+
+        self.sweep(clip.whole, reads, work, whole_rows=True)
 
     def make(self, tensors: Callable[[], Made]) -> Made:
         """What is needed between sweeps; it is made once more if memory ran out, with less of it in use."""
@@ -105,7 +106,7 @@ class Workspace:
             frames = 1  # the work cuts it
         elif self.plan.bands > 1:
             rows = -(-rows // self.plan.bands)
-        return [piece for tile in tiles for band in tile.rows_apart(rows) for piece in band.frames_apart(frames)]
+        return [piece for tile in tiles for band in tile.split_rows(rows) for piece in band.split_frames(frames)]
 
     def _smaller(self, frames: int) -> DecodePlan | None:
         return replace(self.plan, frames_at_once=min(self.plan.frames_at_once, frames)).smaller(self.max_bands)

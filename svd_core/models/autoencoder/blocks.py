@@ -1,4 +1,4 @@
-"""What encoder and decoders are built of."""
+"""The parts of encoder and decoders."""
 
 from __future__ import annotations
 
@@ -27,9 +27,18 @@ class ResnetBlock(nn.Module):
 
     def spatial(self, x: Tensor) -> Tensor:
         """x: bt c h w. Each picture by itself; never more than three tensors of the picture's size."""
-        h = self.conv1(normalise_silu(self.norm1, x))
-        h = normalise_silu(self.norm2, h)
-        h = self.conv2(h)
+        h = x
+        for norm, conv in self.norms_and_convs():
+            h = normalise_silu(norm, h)  # in two statements, so that the tensor before is free when conv runs
+            h = conv(h)
+        return self.add_input(h, x)
+
+    def norms_and_convs(self) -> tuple[tuple[nn.GroupNorm, nn.Module], tuple[nn.GroupNorm, nn.Module]]:
+        """Both halves in their parts, for those who bring the moments of pictures that they see in bands."""
+        return (self.norm1, self.conv1), (self.norm2, self.conv2)
+
+    def add_input(self, h: Tensor, x: Tensor) -> Tensor:
+        """h, which is overwritten, plus the shortcut of x."""
         h += self.nin_shortcut(x)
         return h
 
@@ -55,13 +64,13 @@ class VideoResnetBlock(ResnetBlock):
 
     def forward(self, x: Tensor, num_frames: int = 1) -> Tensor:
         """x: (b t) c h w."""
-        spatial = self.spatial(x)
-        temporal = frames_of_clips(self.time_stack(clips_of_frames(spatial, num_frames)), spatial.shape[2])
-        return torch.addcmul(spatial, self.temporal_weight(spatial).to(spatial.dtype), temporal)
+        s = self.spatial(x)
+        f = frames_of_clips(self.time_stack(clips_of_frames(s, num_frames)), s.shape[2])
+        return torch.addcmul(s, self.temporal_weight(s).to(s.dtype), f)
 
 
 def _tokens(x: Tensor) -> Tensor:
-    """Contiguous, without which no attention kernel that spares the scores will take them."""
+    """b c h w → b 1 (h w) c, contiguous: fused attention kernels take nothing else."""
     return rearrange(x, "b c h w -> b 1 (h w) c").contiguous()
 
 
@@ -79,11 +88,11 @@ class AttnBlock(nn.Module):
         return x + self.attend(h, *self.keys_values(h))
 
     def keys_values(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the normalised pictures bt c h w; each bt 1 (h w) c."""
+        """Keys and values, bt 1 (h w) c each, of normalised pictures bt c h w."""
         return _tokens(self.k(h)), _tokens(self.v(h))
 
     def attend(self, h: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """What some rows of the normalised pictures, bt c h w, gather from all tokens."""
+        """Attention of some rows of the normalised pictures, bt c h w, to all tokens."""
         gathered = F.scaled_dot_product_attention(_tokens(self.q(h)), keys, values)
         return self.proj_out(rearrange(gathered, "b 1 (h w) c -> b c h w", h=h.shape[2]))
 

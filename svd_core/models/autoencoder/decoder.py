@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,11 @@ from ..kernels.memory_format import best_format, clips_of_frames, frames_of_clip
 from ..layers import Layers
 from .blocks import Middle, ResnetBlock, Upsample, VideoResnetBlock
 
+Layer = Callable[[Tensor], Tensor]
+
 
 class DecoderLevel(nn.Module):
-    """`upsample` is absent on the finest level."""
+    """Blocks of one resolution, and the layer that doubles it; the finest level has none."""
 
     def __init__(
         self, layers: Layers, config: AutoencoderConfig, block: type[ResnetBlock], c_in: int, c_out: int, finest: bool
@@ -25,11 +28,6 @@ class DecoderLevel(nn.Module):
         widths = [c_in] + [c_out] * (config.num_res_blocks + 1)
         self.block = nn.ModuleList(block(layers, config, a, b) for a, b in pairwise(widths))
         self.upsample = nn.Identity() if finest else Upsample(layers, c_out)
-
-    def forward(self, x: Tensor, num_frames: int) -> Tensor:
-        for block in self.block:
-            x = block(x, num_frames)
-        return self.upsample(x)
 
 
 class Decoder(nn.Module):
@@ -56,22 +54,34 @@ class Decoder(nn.Module):
             self.conv_out.time_mix_conv = layers.temporal_conv(config.image_channels, config.image_channels)
 
     def memory_format(self, like: Tensor) -> torch.memory_format:
-        """Of the pictures at every level, for latents like the given ones."""
+        """Memory format of the activations for latents like the given ones."""
         return best_format(like, self.norm_out.num_channels)
 
-    def coarse_to_fine(self) -> Iterator[DecoderLevel]:
-        return reversed(self.up)  # type: ignore[call-overload, no-any-return]
+    def steps(self) -> list[tuple[Layer, ResnetBlock]]:
+        """The residual blocks in order, each with the layer before it, which sees one frame at a time."""
+        steps: list[tuple[Layer, ResnetBlock]] = [
+            (self.conv_in, self.mid.block_1),
+            (self.mid.attn_1, self.mid.block_2),
+        ]
+        before: Layer = nn.Identity()
+        for level in reversed(list(cast(Iterable[DecoderLevel], self.up))):
+            for block in cast(Iterable[ResnetBlock], level.block):
+                steps.append((before, block))
+                before = nn.Identity()
+            before = level.upsample
+        return steps
 
     def forward(self, z: Tensor, num_frames: int) -> Tensor:
         """z: (b t) 4 h w, unscaled latents. Returns (b t) 3 8h 8w, about [-1, 1], unclamped."""
-        x = self.mid(self.conv_in(laid_out(z, self.norm_out.num_channels)), num_frames)
-        for level in self.coarse_to_fine():
-            x = level(x, num_frames)
+        x = laid_out(z, self.norm_out.num_channels)
+        for layer, block in self.steps():
+            x = layer(x)
+            x = block(x, num_frames)
         x = self.head(x)
         return self.mix_frames(x, num_frames) if self.temporal else x
 
     def head(self, x: Tensor) -> Tensor:
-        """The last norm and convolution, frame by frame."""
+        """The last norm and convolution of each frame."""
         return self.conv_out(normalise_silu(self.norm_out, x))
 
     def mix_frames(self, x: Tensor, num_frames: int) -> Tensor:

@@ -39,7 +39,7 @@ def normalise(norm: nn.Module, x: Tensor) -> Tensor:
 
 def normalise_silu(norm: nn.Module, x: Tensor, read: ReadParameters = read_parameters) -> Tensor:
     """SiLU of the group norm of x, b c h w, in the memory format of x."""
-    if torch.is_grad_enabled() or not lies_side_by_side(x) or x[0, 0].numel() < LARGE:
+    if torch.is_grad_enabled() or not _has_fast_moments(x):
         return F.silu(normalise(norm, x), inplace=True)
     assert isinstance(norm, nn.GroupNorm)
     mean, variance = _measure_side_by_side(x, norm.num_groups)
@@ -58,9 +58,12 @@ class Moments:
 def measure(x: Tensor, groups: int) -> list[Moments]:
     """The moments of every row of x, n c ..., in fp32 or better."""
     size = x[0].numel() // groups
-    # Row by row where each needs a copy of its own, so that no more than one exists.
-    rows = x.split(1) if x.is_cpu or x.dtype.itemsize < 4 else [x]
-    pairs = [_measure_rows(some.to(_at_least_fp32(x)), groups) for some in rows]
+    if _has_fast_moments(x):
+        pairs = [_measure_side_by_side(x, groups)]
+    else:
+        # Row by row where each needs a copy of its own, so that no more than one exists.
+        rows = x.split(1) if x.is_cpu or x.dtype.itemsize < 4 else [x]
+        pairs = [_measure_rows(some.to(_at_least_fp32(x)), groups) for some in rows]
     return [
         Moments(size, mean, variance)
         for means, variances in pairs
@@ -125,6 +128,10 @@ def _measure_rows(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
         return mean, rstd**-2
     variance, mean = torch.var_mean(x.reshape(len(x), groups, -1), -1, correction=0)
     return mean, variance
+
+
+def _has_fast_moments(x: Tensor) -> bool:
+    return x.ndim == 4 and lies_side_by_side(x) and x[0, 0].numel() >= LARGE
 
 
 def _measure_side_by_side(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ def _cuts(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Tile:
-    """Some frames of a clip, and some rows of them."""
+    """Some rows of some frames of a clip."""
 
     start: int
     stop: int
@@ -29,23 +29,24 @@ class Tile:
     def frames(self) -> int:
         return self.stop - self.start
 
-    def frames_apart(self, frames: int) -> Iterator[Tile]:
+    def split_frames(self, frames: int) -> Iterator[Tile]:
         for start, stop in _cuts(self.start, self.stop, frames):
             yield Tile(start, stop, self.top, self.bottom)
 
-    def rows_apart(self, rows: int) -> Iterator[Tile]:
+    def split_rows(self, rows: int) -> Iterator[Tile]:
         for top, bottom in _cuts(self.top, self.bottom, rows):
             yield Tile(self.start, self.stop, top, bottom)
 
     def later(self, frames: int) -> Tile:
+        """The same tile of a clip in which `frames` others come first."""
         return Tile(self.start + frames, self.stop + frames, self.top, self.bottom)
 
     def with_frames(self, before: int, after: int, num_frames: int) -> Tile:
-        """And the neighbours that the clip has."""
+        """The tile and its neighbours, as far as the clip has them."""
         return Tile(max(self.start - before, 0), min(self.stop + after, num_frames), self.top, self.bottom)
 
     def with_rows(self, rows: int, height: int) -> Tile:
-        """And the rows above and below that the picture has."""
+        """The tile and the rows above and below, as far as the picture has them."""
         return Tile(self.start, self.stop, max(self.top - rows, 0), min(self.bottom + rows, height))
 
     def scaled(self, factor: int) -> Tile:
@@ -74,11 +75,19 @@ class ClipBuffer:
         self.tensor: Tensor | None = None
 
     @property
+    def num_frames(self) -> int:
+        return self.shape[0]
+
+    @property
     def whole(self) -> Tile:
         return Tile(0, self.shape[0], 0, self.shape[2])
 
+    def ends_at(self, tile: Tile) -> tuple[bool, bool]:
+        """Whether the clip starts, and ends, with the tile."""
+        return tile.start == 0, tile.stop == self.num_frames
+
     def adopt(self, x: Tensor) -> None:
-        """Take what is there already, and copy it only if it is elsewhere or lies otherwise."""
+        """Use `x` as the buffer; copies only across devices or memory formats."""
         if self.spilled:
             self.tensor = x.to("cpu")
         else:
@@ -103,7 +112,7 @@ class ClipBuffer:
             target.copy_(x)
 
     def copy_frame(self, frame: int, source: ClipBuffer) -> None:
-        """Take the only frame of another buffer; needs no memory, so it cannot fail halfway."""
+        """Copy the only frame of another buffer; needs no memory, so it cannot fail halfway."""
         assert self.tensor is not None and source.tensor is not None
         self.tensor[frame].copy_(source.tensor[0])
 
