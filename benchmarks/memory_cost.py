@@ -21,7 +21,7 @@ from svd_core.config import ModelConfig
 from svd_core.memory.activations import UNetCall
 from svd_core.memory.decode.clip import decode_clip
 from svd_core.memory.decode.plan import DecodePlan
-from svd_core.memory.sampling_plan import plan_sampling
+from svd_core.memory.sampling import plan_sampling
 from svd_core.models.autoencoder import Autoencoder
 from svd_core.models.layers import Layers
 from svd_core.models.unet.unet import VideoUNet

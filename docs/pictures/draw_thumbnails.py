@@ -20,7 +20,7 @@ from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 from svd_core.config import UNetConfig
 from svd_core.images.contact_sheet import clip_sheet
 from svd_core.memory.activations import UNetCall
-from svd_core.memory.sampling_plan import plan_sampling
+from svd_core.memory.sampling import plan_sampling
 from tools.workflow import DEMO_PICTURE, FOLDER, PICTURE
 
 from .canvas import ACCENT, GREEN, PANEL, QUIET, SOCKETS, TEXT, WARM, Canvas

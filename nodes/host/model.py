@@ -23,7 +23,7 @@ from ...svd_core.checkpoints.releases import LatentColours
 from ...svd_core.config import UNetConfig
 from ...svd_core.diffusion.step_cache import Features
 from ...svd_core.memory.activations import UNetCall
-from ...svd_core.memory.sampling_memory import SamplingMemory
+from ...svd_core.memory.sampling import SamplingMemory
 from ...svd_core.models.kernels.fp8 import FP8
 from ...svd_core.models.layers import Layers
 from ...svd_core.models.split import Split

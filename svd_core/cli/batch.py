@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..checkpoints import Checkpoint, extend, open_checkpoint
 from ..diffusion.noise import seed_of_clip
 from ..errors import SVDError
-from ..memory.sampling_plan import check_memory_choice
+from ..memory.budget import check_memory_choice
 from ..pipeline.clip import Clip
 from ..pipeline.given_frames import GivenFrames
 from ..pipeline.pipeline import SVDPipeline

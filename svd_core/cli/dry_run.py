@@ -14,11 +14,12 @@ from ..diffusion.speed import speed_mode
 from ..diffusion.step_cache import StepCache
 from ..memory import flops
 from ..memory.activations import UNetCall, clip_bytes
+from ..memory.budget import describe_bytes
 from ..memory.decode.footprint import encode_bytes
 from ..memory.decode.plan import DecodeCall
 from ..memory.decode.planner import describe_decode, plan_decode
 from ..memory.device import free_memory, room_to_spill
-from ..memory.sampling_plan import plan_sampling
+from ..memory.sampling import plan_sampling
 from ..pipeline.loading import best_device, default_dtype
 from ..pipeline.resolve import frame_scales, noise_levels
 from .batch import Batch
@@ -87,9 +88,10 @@ class _Stages:
         plan = plan_decode(decode, left, room_to_spill(self.device), self.options.frames_at_once)
         encode = encode_bytes(self.vae, self.height, self.width)
         times = "once" if self.encodes == 1 else f"{self.encodes} times"
+        sizes = ", ".join(f"{name} {describe_bytes(size)}" for name, size in weights.items())
         return [
-            f"weights     {', '.join(f'{name} {_bytes(size)}' for name, size in weights.items())}, on {self.device}",
-            f"encode      {times}, peak {_bytes(max(encode, clip_bytes(self.clip, self.dtype)))}",
+            f"weights     {sizes}, on {self.device}",
+            f"encode      {times}, peak {describe_bytes(max(encode, clip_bytes(self.clip, self.dtype)))}",
             f"sampling    {sampling}",
             f"decode      {describe_decode(decode, plan, left).removeprefix('decode: ')}",
         ]
@@ -145,10 +147,6 @@ def _seconds_of_product(a: Tensor) -> float:
     start = time.perf_counter()
     (a @ a)[0, 0].item()  # waits for the device
     return max(time.perf_counter() - start, 1e-9)
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _tera(operations: float) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..diffusion import edm, guidance
 from ..diffusion.step_cache import StepCache
 from ..memory.activations import UNetCall
-from ..memory.sampling_memory import SamplingMemory
+from ..memory.sampling import SamplingMemory
 from ..models.split import Split
 from ..models.unet.unet import VideoUNet
 

@@ -27,10 +27,10 @@ from ..diffusion.speed import MODES, speed_mode
 from ..diffusion.step_cache import StepCache
 from ..errors import SVDError, choose
 from ..images import colours, pictures
+from ..memory.budget import MemoryChoice
 from ..memory.decode.clip import decode_in_free_memory
 from ..memory.device import free_memory
-from ..memory.sampling_memory import SamplingMemory
-from ..memory.sampling_plan import MemoryChoice
+from ..memory.sampling import SamplingMemory
 from ..models.autoencoder import Autoencoder
 from ..models.image_encoder import ClipVision
 from ..models.unet.unet import VideoUNet

@@ -9,7 +9,7 @@ from itertools import product
 from math import inf
 
 from ...errors import SVDError
-from ..device import USABLE
+from ..budget import USABLE, describe_bytes
 from .footprint import Footprint, decode_footprint
 from .plan import DecodeCall, DecodePlan
 
@@ -38,9 +38,9 @@ def describe_decode(call: DecodeCall, plan: DecodePlan, free_device: int | None)
     needed = decode_footprint(call, plan)
     parts = [f"decode: {call.num_frames} frames", f"{min(plan.frames_at_once, call.num_frames)} at once"]
     parts += [f"{plan.bands} bands"] * (plan.bands > 1) + ["one buffer"] * plan.recompute
-    parts += [f"{_gigabytes(needed.host)} in host memory"] * plan.spill
-    free = "" if free_device is None else f" of {_gigabytes(free_device)} free"
-    return ", ".join(parts) + f", peak {_gigabytes(needed.device)}{free}"
+    parts += [f"{describe_bytes(needed.host)} in host memory"] * plan.spill
+    free = "" if free_device is None else f" of {describe_bytes(free_device)} free"
+    return ", ".join(parts) + f", peak {describe_bytes(needed.device)}{free}"
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,12 @@ def _describe_least(call: DecodeCall, free_device: int, free_host: int | None) -
     """Bytes of the plan that takes least of the device. A host without room is the device itself."""
     plans = [plan for plan in _list_plans(call, 1) if free_host != 0 or not plan.spill]
     needed = min((decode_footprint(call, plan) for plan in plans), key=lambda needed: needed.device)
-    device, free = _gigabytes(needed.device), _gigabytes(free_device)
+    device, free = describe_bytes(needed.device), describe_bytes(free_device)
     if free_host == 0:
         return f"{device} of memory, of which {free} are free, and may take {USABLE:.0%} of them"
-    host = "" if free_host is None else f", and {_gigabytes(needed.host)} in host memory of {_gigabytes(free_host)}"
+    host = (
+        ""
+        if free_host is None
+        else f", and {describe_bytes(needed.host)} in host memory of {describe_bytes(free_host)}"
+    )
     return f"{device} on the device, of which {free} are free{host}, and may take {USABLE:.0%} of either"
-
-
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -23,7 +23,7 @@ from svd_core.diffusion.guidance import GUIDANCE_KINDS
 from svd_core.diffusion.samplers import SAMPLERS
 from svd_core.diffusion.schedules import SCHEDULES, SHORTENINGS
 from svd_core.images.pictures import FIT_MODES
-from svd_core.memory.sampling_plan import MEMORY_CHOICES
+from svd_core.memory.budget import MEMORY_CHOICES
 from tests.support.official_file import inventory
 from tests.support.random_checkpoint import tiny_config, write_checkpoint
 from tests.support.random_lora import random_factors, write_lora
@@ -76,7 +76,7 @@ def test_the_plan_of_a_released_model_is_that_of_its_size(desk: Path, capsys) ->
     words = ["animate", "pictures/0.png", "--checkpoint", "svd_xt.safetensors", "--device", "cpu", "--dtype", "fp16"]
     batch = Batch.from_options(_parser().parse_args([*words, "--memory", "smallest"]))
     plan = "\n".join(describe_run(batch))
-    assert "1024x576, 25 frames" in plan and "UNet 3.05 GB" in plan
+    assert "1024x576, 25 frames" in plan and "UNet 3.0 GB" in plan
     assert "3,741 TFLOP for sampling, 152 TFLOP for decoding" in plan
     batch = Batch.from_options(_parser().parse_args([*words, "--speed", "balanced"]))
     assert "2,769 TFLOP for sampling" in "\n".join(describe_run(batch))

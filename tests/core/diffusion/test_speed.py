@@ -269,7 +269,7 @@ def test_running_out_of_memory_does_not_show_in_the_clip(
 def test_branches_that_run_apart(pipe: SVDPipeline, picture: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory decides on that, and memory must not show in the clip."""
     together = pipe(picture, **SETTINGS, speed="fastest")
-    monkeypatch.setattr("svd_core.memory.sampling_memory.SamplingMemory.clips_at_once", lambda *_: 1)
+    monkeypatch.setattr("svd_core.memory.sampling.SamplingMemory.clips_at_once", lambda *_: 1)
     assert relative(pipe(picture, **SETTINGS, speed="fastest"), together) < 1e-4
 
 

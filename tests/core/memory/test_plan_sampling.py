@@ -19,8 +19,7 @@ from svd_core.errors import SVDError
 from svd_core.memory.activations import UNetCall, clip_bytes, unet_bytes
 from svd_core.memory.device import is_out_of_memory
 from svd_core.memory.rehearsal import peak_bytes
-from svd_core.memory.sampling_memory import SamplingMemory
-from svd_core.memory.sampling_plan import plan_sampling
+from svd_core.memory.sampling import SamplingMemory, plan_sampling
 from svd_core.models.image_encoder import ClipVision
 from svd_core.models.layers import Layers
 from svd_core.models.split import Split
@@ -173,7 +172,7 @@ def test_splits_need_less_and_less() -> None:
     plan = plan_sampling(FULL, FULL_SIZE, None)
     peaks = [plan.peak]
     while len(plan.splits) > 1:
-        plan = plan.smaller()
+        plan = plan.step_down()
         peaks.append(plan.peak)
     assert peaks == sorted(set(peaks), reverse=True) and len(peaks) >= 6
 

@@ -1,0 +1,216 @@
+"""The sampling in bounded memory: plans the split of each evaluation, and steps down where memory runs out after all.
+
+No split changes the result.
+"""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import dropwhile
+
+from torch import Tensor
+
+from ..config import AutoencoderConfig, UNetConfig
+from ..errors import SVDError
+from ..models.split import Split
+from .activations import UNetCall, unet_bytes
+from .budget import USABLE, check_memory_choice, describe_bytes
+from .device import is_out_of_memory, release_cached_memory
+
+logger = logging.getLogger(__name__)
+
+# "smallest" stops here: beyond it the buffers of the clip are what counts, and small pieces would only cost time.
+WORTH_SPLITTING = 1.2
+PIXELS_PER_LATENT = AutoencoderConfig().downscale  # of every released model; only for what users are told
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """How one evaluation of the UNet runs, and how it may run where that turns out to be too much."""
+
+    config: UNetConfig
+    call: UNetCall
+    splits: tuple[Split | None, ...]  # the first is the choice, the others take less and less at once
+    free: int | None
+
+    @property
+    def split(self) -> Split | None:
+        return self.splits[0]
+
+    @property
+    def peak(self) -> int:
+        """Bytes of activations."""
+        return unet_bytes(self.config, self.call, self.split)
+
+    def step_down(self) -> SamplingPlan:
+        """The next split that needs less, for when `free` has proven wrong; the caller has made sure of `splits`."""
+        rest = tuple(dropwhile(lambda split: unet_bytes(self.config, self.call, split) >= self.peak, self.splits[1:]))
+        return replace(self, splits=rest or self.splits[-1:], free=None)
+
+    def __str__(self) -> str:
+        clips = f"{self.call.clips} clips of " if self.call.clips > 1 else ""
+        of_free = "" if self.free is None else f" of {describe_bytes(self.free)} free"
+        return f"{clips}{self.call.num_frames} frames, {self._at_once()}, peak {describe_bytes(self.peak)}{of_free}"
+
+    def _at_once(self) -> str:
+        if self.split is None:
+            return "all at once"
+        if self.split.frames >= self.call.rows:
+            return "all at once but for the feed-forwards"
+        return f"{self.split.frames} at once"
+
+
+def plan_sampling(
+    config: UNetConfig, call: UNetCall, free: int | None, choice: str = "automatic", limit: int | None = None
+) -> SamplingPlan:
+    """Choose the split for one shape of evaluation.
+
+    free: bytes for activations, None if the device does not tell; 0 says no more than that it is full. limit: bytes
+    that could be made free, if that is more. "automatic" takes the least split that leaves a margin, and none at all
+    if that fits or nothing is known; "fastest" never begins with one; "smallest" goes as far as it pays.
+    Raises SVDError if nothing fits, and says what would.
+    """
+    check_memory_choice(choice)
+    splits = _list_splits(call)
+    limit = max(limit or 0, free or 0)
+
+    def measure(split: Split | None) -> int:
+        return unet_bytes(config, call, split)
+
+    def begin_with(bound: float, splits: tuple[Split | None, ...] = splits) -> SamplingPlan:
+        """The least split within the bound, by bisection: a count takes a while. The last one if none is."""
+        index = bisect_left(range(len(splits) - 1), True, key=lambda i: measure(splits[i]) <= bound)
+        return SamplingPlan(config, call, splits[index:], free)
+
+    if choice != "smallest" and free and measure(None) <= USABLE * free:
+        return SamplingPlan(config, call, splits, free)
+    if limit and measure(splits[-1]) > limit:
+        raise SVDError(_explain_refusal(config, call, limit))
+    if choice == "fastest" or (choice == "automatic" and free is None):
+        return SamplingPlan(config, call, splits, free)
+    paying = begin_with(WORTH_SPLITTING * measure(splits[-1]))
+    if not free:
+        return paying
+    return begin_with(USABLE * free, paying.splits if choice == "smallest" else splits)
+
+
+def smallest_bytes(config: UNetConfig, call: UNetCall) -> int:
+    """Peak bytes of one evaluation under "smallest"."""
+    return plan_sampling(config, call, None, "smallest").peak
+
+
+class SamplingMemory:
+    """The memory of one sampling run: plans each shape once, steps down if memory runs out after all."""
+
+    def __init__(
+        self,
+        choice: str,
+        free: Callable[[], int | None],
+        is_oom: Callable[[Exception], bool] = is_out_of_memory,
+        release: Callable[[], None] = release_cached_memory,
+        limit: int | None = None,
+        log_level: int = logging.INFO,
+    ) -> None:
+        """free: bytes for activations right now. limit: see `plan_sampling`. is_oom, release: a host has its own."""
+        self.choice, self.free, self.limit, self.log_level = choice, free, limit, log_level
+        self.is_oom, self.release = is_oom, release
+        self.plans: dict[tuple[UNetConfig, UNetCall], SamplingPlan] = {}
+        self.together: dict[tuple[UNetConfig, UNetCall], bool] = {}
+        self.said: set[str] = set()
+
+    def plan(self, config: UNetConfig, call: UNetCall) -> SamplingPlan:
+        """The plan for a shape. Raises SVDError if it cannot fit."""
+        if (config, call) not in self.plans:
+            plan = self.plans[config, call] = plan_sampling(config, call, self.free(), self.choice, self.limit)
+            self.say_once(f"sampling: {plan}")
+        return self.plans[config, call]
+
+    def clips_at_once(self, config: UNetConfig, call: UNetCall) -> int:
+        """All clips of the call if that needs no split, else one: the batch saves time, but memory comes first."""
+        if (config, call) not in self.together:
+            try:
+                plan = plan_sampling(config, call, self.free(), self.choice, self.limit)
+            except SVDError:
+                self.together[config, call] = False
+            else:
+                self.together[config, call] = plan.split is None
+        return call.clips if self.together[config, call] else 1
+
+    def run(self, config: UNetConfig, call: UNetCall, evaluate: Callable[[Split | None], Tensor]) -> Tensor:
+        """Return what `evaluate` does under the plan; if memory runs out, call it again with a smaller split."""
+        plan = self.plan(config, call)
+        while (result := self._attempt(plan, evaluate)) is None:
+            self.release()
+            plan = self.plans[config, call] = plan.step_down()
+            logger.warning("Memory ran out; going on with %s. The result is the same.", plan)
+        return result
+
+    def say_once(self, line: str) -> None:
+        """Log a line, unless the run has said it before."""
+        if line not in self.said:
+            self.said.add(line)
+            logger.log(self.log_level, line)
+
+    def _attempt(self, plan: SamplingPlan, evaluate: Callable[[Split | None], Tensor]) -> Tensor | None:
+        """None if memory ran out. By then the error is gone, which holds the tensors of its frames."""
+        try:
+            return evaluate(plan.split)
+        except Exception as error:
+            if len(plan.splits) == 1 or not self.is_oom(error):
+                raise
+        return None
+
+
+def _list_splits(call: UNetCall) -> tuple[Split | None, ...]:
+    """No split, then ever smaller pieces."""
+    counts = [call.rows]
+    while counts[-1] > 1:
+        counts.append(-(-counts[-1] // 2))
+    return (None, *(_balance(call, frames) for frames in counts))
+
+
+def _balance(call: UNetCall, frames: int) -> Split:
+    """Pieces of all kinds of layers that need about as much as the spatial layers of `frames` frames.
+
+    A temporal piece holds as many numbers as a spatial one; a feed-forward has 17 widths alive at each token where
+    attention has 6, so it takes a third of them.
+    """
+    area = call.height * call.width
+    return Split(frames, -(-frames * area // call.num_frames), -(-frames * area // 3))
+
+
+def _explain_refusal(config: UNetConfig, call: UNetCall, free: int) -> str:
+    def measure_least(call: UNetCall) -> int:
+        return unet_bytes(config, call, _list_splits(call)[-1])
+
+    def find_first(calls: list[UNetCall]) -> UNetCall | None:
+        """The first that fits, by bisection: they need less and less."""
+        index = bisect_left(calls, True, key=lambda call: measure_least(call) <= USABLE * free)
+        return calls[index] if index < len(calls) else None
+
+    shorter = find_first([replace(call, num_frames=frames) for frames in range(call.num_frames - 1, 0, -1)])
+    smaller = find_first([replace(call, height=h, width=w) for h, w in _list_smaller_sizes(config, call)])
+    advice = [
+        *([f"make at most {shorter.num_frames} frames"] if shorter else []),
+        *([f"choose {_describe_size(smaller)} pixels"] if smaller else []),
+        "free some memory",
+    ]
+    return (
+        f"Sampling {call.num_frames} frames of {_describe_size(call)} pixels needs "
+        f"{describe_bytes(measure_least(call))} beside the weights and {describe_bytes(free)} are free; "
+        f"{', or '.join(advice)}."
+    )
+
+
+def _list_smaller_sizes(config: UNetConfig, call: UNetCall) -> Iterator[tuple[int, int]]:
+    """Latent sizes of about the same shape that the model takes, largest first."""
+    step = config.size_multiple
+    for height in range((call.height - 1) // step * step, 0, -step):
+        yield height, max(step, int(call.width * height / call.height) // step * step)
+
+
+def _describe_size(call: UNetCall) -> str:
+    return f"{PIXELS_PER_LATENT * call.width}x{PIXELS_PER_LATENT * call.height}"
