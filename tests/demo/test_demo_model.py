@@ -26,7 +26,7 @@ from training.settings import NUM_FRAMES, SIZE
 
 LARGEST = 25 * 2**20
 FEW_SCENES = 8  # --thorough: all 32
-FEW_CONTROLS = 4  # --thorough: 8
+CONTROLS = evaluation_seeds(8)
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,6 @@ def figures(pytestconfig: pytest.Config) -> Figures:
     if pytestconfig.getoption("--thorough"):
         return evaluate(DEMO_CHECKPOINT)
     return evaluate(DEMO_CHECKPOINT, evaluation_seeds(FEW_SCENES), workers=1)
-
-
-@pytest.fixture(scope="module")
-def controls(pytestconfig: pytest.Config) -> range:
-    """Seeds of the scenes that the negative controls spoil."""
-    return evaluation_seeds(2 * FEW_CONTROLS if pytestconfig.getoption("--thorough") else FEW_CONTROLS)
 
 
 @pytest.fixture(scope="module")
@@ -79,21 +73,23 @@ def test_pictures_from_nowhere_give_a_finite_clip(pipe: SVDPipeline) -> None:
         assert clip.isfinite().all() and float(clip.min()) >= 0.0 and float(clip.max()) <= 1.0
 
 
-def test_control_without_the_motion_bucket_speed_does_not_follow_it(animate: Animator, controls: range) -> None:
+def test_control_without_the_motion_bucket_speed_does_not_follow_it(
+    animate: Animator, pytestconfig: pytest.Config
+) -> None:
     ranks = []
     with without_motion(animate.pipe):
-        for seed in controls:
+        for seed in CONTROLS if pytestconfig.getoption("--thorough") else CONTROLS[:4]:
             scene = scene_of(seed)
             steps = [track(animate.clip(scene, bucket), scene)[0].step for bucket in BUCKETS]
             ranks.append(rank_correlation(BUCKETS, steps))
     assert max(abs(rank) for rank in ranks) < 0.5
 
 
-def test_control_with_another_scene_behind_the_picture_nothing_fits(animate: Animator, controls: range) -> None:
+def test_control_with_another_scene_behind_the_picture_nothing_fits(animate: Animator) -> None:
     errors, likeness = [], []
-    for seed in controls:
+    for seed in CONTROLS:
         scene = scene_of(seed)
-        with picture_of(animate.pipe, scene_of(seed + len(controls))):
+        with picture_of(animate.pipe, scene_of(seed + len(CONTROLS))):
             clip = animate.clip(scene)
         errors.append(direction_error(track(clip, scene)[0], scene.sprites[0]))
         likeness.append(psnr(clip[0], render(scene, SIZE, 1)[0]))

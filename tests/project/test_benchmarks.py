@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic; that it runs is seen by running it."""
+"""The benchmarks' own arithmetic, on small cases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks import charts, report
+from benchmarks import charts, report, speed_modes
 from benchmarks.cases import CASES, unet_inputs
 from benchmarks.implementations import DIFFUSERS, IMPLEMENTATIONS, OURS, PART_CLASSES
 from benchmarks.layer_kinds import (
@@ -25,6 +25,10 @@ from benchmarks.layer_kinds import (
 )
 from benchmarks.run import inputs
 from benchmarks.timing import flops_and_peak, interleaved, matrix_product, relative_error
+from svd_core import SVDPipeline
+from svd_core.checkpoints.releases import DEMO_CHECKPOINT
+from training.evaluate import BUCKET
+from training.scenes import scene_of
 
 CPU = torch.device("cpu")
 
@@ -114,3 +118,13 @@ def test_table_and_charts_of_results(tmp_path: Path) -> None:
     panels = charts.draw_growth(growth).axes
     assert [axes.get_title() for axes in panels] == 2 * ["seconds", "peak memory, MB"]
     assert all(list(axes.lines[1].get_ydata()) == list(axes.lines[0].get_ydata()) for axes in panels)
+
+
+def test_benchmark_compares_with_exact() -> None:
+    pipe = SVDPipeline.from_checkpoint(DEMO_CHECKPOINT, device="cpu")
+    ways = {way: {"num_inference_steps": 4, **own} for way, own in list(speed_modes.WAYS.items())[:3]}
+    figures = speed_modes.over_scenes(pipe, [scene_of(0)], (BUCKET,), {}, ways)
+    assert list(figures) == ["exact", "balanced", "fastest"]
+    assert figures["exact"].error == [] and figures["exact"].branches == [8]
+    assert 4 < figures["balanced"].branches[0] < 8
+    assert all(0 < figures[way].summary()["error"] < 0.1 for way in ("balanced", "fastest"))

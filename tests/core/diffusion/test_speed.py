@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks import speed_modes
 from svd_core import SVDError, SVDPipeline
 from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 from svd_core.config import UNetConfig
@@ -27,8 +26,6 @@ from svd_core.models.unet.unet import VideoUNet
 from svd_core.pipeline import pipeline
 from tests.core.models.test_networks import SMALL_UNET, randomised, relative, unet_inputs
 from tools.workflow import PICTURE
-from training.evaluate import BUCKET
-from training.scenes import scene_of
 
 # Relative L2 of the latents; two clips of different seeds are some 0.3 apart.
 BALANCED_ERROR, FASTEST_ERROR = 0.03, 0.08
@@ -286,12 +283,3 @@ def test_with_other_samplers(pipe: SVDPipeline, picture: Image.Image, settings: 
 def test_video_to_video(pipe: SVDPipeline, picture: Image.Image) -> None:
     given = SETTINGS | {"num_inference_steps": 6, "input_video": [picture] * 14, "denoising_strength": 0.6}
     assert 0 < relative(pipe(picture, **given, speed="fastest"), pipe(picture, **given)) < FASTEST_ERROR
-
-
-def test_benchmark_compares_with_exact(pipe: SVDPipeline) -> None:
-    ways = {way: {"num_inference_steps": 4, **own} for way, own in list(speed_modes.WAYS.items())[:3]}
-    figures = speed_modes.over_scenes(pipe, [scene_of(0)], (BUCKET,), {}, ways)
-    assert list(figures) == ["exact", "balanced", "fastest"]
-    assert figures["exact"].error == [] and figures["exact"].branches == [8]
-    assert 4 < figures["balanced"].branches[0] < 8
-    assert all(0 < figures[way].summary()["error"] < 0.1 for way in ("balanced", "fastest"))

@@ -111,7 +111,7 @@ def test_latents_and_the_pictures_of_the_caller_are_left_alone(vae: Autoencoder)
 @pytest.mark.parametrize("recompute", [False, True])
 def test_spilled_peak_does_not_grow_with_the_clip(recompute: bool) -> None:
     vae, peaks = make(replace(SMALL, norm_groups=4)), {}
-    for frames in (8, 16, 32, 64, 128):
+    for frames in (8, 24, 72):
         z = latents(frames, 8, 12)
         with AllocationCounter() as counter:
             decode_clip(vae, z, DecodePlan(2, 1, True, recompute))
