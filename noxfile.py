@@ -39,12 +39,14 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def tests(session: nox.Session) -> None:
-    """Lint, types, and every test; `-- --full-size` adds the full-size model, other arguments go to pytest."""
+    """Lint, types, and every test; `-- --thorough` and `-- --full-size` do more, other arguments go to pytest."""
     prepare(session)
     check(session)
     full_size = "--full-size" in session.posargs  # one such model is all that the memory holds
     workers = 0 if full_size else min(MAX_WORKERS, os.cpu_count() or 1)
-    run(session, "pytest", "-n", str(workers), "--dist", "loadfile", *session.posargs)
+    # A file of tests stays in one process, for its fixtures; the order is that of testpaths, long ones first.
+    shared_out = ("--numprocesses", str(workers), "--dist", "loadfile", "--no-loadscope-reorder")
+    run(session, "pytest", *shared_out, *session.posargs)
 
 
 @nox.session(python=False)
