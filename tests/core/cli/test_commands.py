@@ -77,7 +77,7 @@ def test_the_plan_of_a_released_model_is_that_of_its_size(desk: Path, capsys) ->
     batch = Batch.from_options(_parser().parse_args([*words, "--memory", "smallest"]))
     plan = "\n".join(describe_run(batch))
     assert "1024x576, 25 frames" in plan and "UNet 3.0 GB" in plan
-    assert "3,741 TFLOP for sampling, 152 TFLOP for decoding" in plan
+    assert "3,742 TFLOP for sampling, 152 TFLOP for decoding" in plan
     batch = Batch.from_options(_parser().parse_args([*words, "--speed", "balanced"]))
     assert "2,769 TFLOP for sampling" in "\n".join(describe_run(batch))
 
