@@ -42,6 +42,14 @@ def test_a_broken_library_is_named_by_what_needs_it(monkeypatch: pytest.MonkeyPa
     assert to_encoder_pixels(torch.rand(1, 3, 32, 48)).shape[-2:] == (224, 224)  # every clip needs this
 
 
+def test_a_broken_kornia_stops_colour_match_and_nothing_before_it(comfyui: Path) -> None:
+    """The host calls the library non-essential, so a clip must not need it, from the picture to the frames."""
+    command = [sys.executable, str(Path(__file__).with_name("kornia_process.py")), str(comfyui)]
+    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert report["frames"] == [2, 64, 64, 3] and report["finite"]
+    assert report["colour match"].startswith("Matching colours needs the Python library kornia")
+
+
 def test_without_av_only_writing_a_video_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(SVDError, match="Writing a video needs the Python library av"):
