@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from svd_core.pipeline.settings import ClipSettings, ResolvedSettings, describe_settings
 from tools.client import JSON, Client
+from tools.comfyui import REPOSITORY
 from tools.host import PACK_NAME, Host
 from tools.workflow import WORKFLOWS, load_api, load_ui, node_of, to_api, widget_names
 
@@ -24,39 +26,35 @@ NODES = {
     "SVD_ContactSheet": ("SVD Contact Sheet", ["IMAGE", "IMAGE"]),
     "SVD_FitSize": ("SVD Fit Size", ["INT", "INT"]),
 }
-DEFAULTS = {
-    "SVD_Loader": {},
-    "SVD_LoRA": {"strength": 1.0},
-    "SVD_CLIPImageEncode": {"fit": "squash"},
+# What workflows out there were saved with: lines may be added, and none may be changed. A workflow keeps the values of
+# widgets by their position; one in API form keeps them by name, and may leave out what came later.
+SAVED: JSON = json.loads((REPOSITORY / "tests" / "data" / "saved_nodes.json").read_text("utf-8"))
+
+# The nodes' names of settings that Python has as well.
+IN_PYTHON = {
     "SVD_VAEEncodeConditioning": {
-        "width": 1024,
-        "height": 576,
-        "fit": "crop",
-        "video_frames": 25,
-        "motion_bucket_id": 127,
-        "fps": 7,
-        "augmentation_level": 0.02,
-        "seed": 0,
+        "width": "width",
+        "height": "height",
+        "fit": "fit",
+        "video_frames": "num_frames",
+        "motion_bucket_id": "motion_bucket_id",
+        "fps": "fps",
+        "augmentation_level": "noise_aug_strength",
     },
     "SVD_Sampler": {
-        "steps": 25,
-        "min_cfg": 1.0,
-        "max_cfg": 3.0,
-        "guidance": "linear",
-        "sampler": "euler",
-        "schedule": "karras",
-        "denoise": 1.0,
-        "denoise_steps": "last steps",
-        "clips": 1,
-        "speed": "exact",
+        "steps": "num_inference_steps",
+        "min_cfg": "min_cfg_scale",
+        "max_cfg": "max_cfg_scale",
+        "guidance": "guidance_kind",
+        "sampler": "sampler",
+        "schedule": "schedule",
+        "denoise": "denoising_strength",
+        "speed": "speed",
     },
-    "SVD_TemporalVAEDecode": {"frames_at_once": 0, "video_frames": 0},
-    "SVD_VideoEncode": {"fit": "crop"},
-    "SVD_HoldFrames": {"frame_ids": "0, -1", "fit": "crop"},
-    "SVD_LatentCorrection": {"post_normalize": False, "contrast_enhance_scale": 1.0},
-    "SVD_ColourMatch": {"strength": 1.0},
-    "SVD_ContactSheet": {"pick": 1, "layout": "moving", "width": 1536},
-    "SVD_FitSize": {},
+    "SVD_LatentCorrection": {
+        "post_normalize": "post_normalize",
+        "contrast_enhance_scale": "contrast_enhance_scale",
+    },
 }
 
 
@@ -89,12 +87,39 @@ def test_every_input_has_a_tooltip(object_info: JSON, node_id: str) -> None:
     assert not bare
 
 
-@pytest.mark.parametrize("node_id", NODES)
-def test_defaults(object_info: JSON, node_id: str) -> None:
-    inputs = inputs_of(object_info[node_id])
-    for name, default in DEFAULTS[node_id].items():
+@pytest.mark.parametrize("node_id", SAVED)
+def test_saved_workflows_still_fit(object_info: JSON, node_id: str) -> None:
+    saved, info = SAVED[node_id], object_info[node_id]
+    assert info["output"][: len(saved["outputs"])] == saved["outputs"]
+    for kind, required in (("required", True), ("optional", False)):
+        recorded = [entry["name"] for entry in saved["inputs"] if entry["required"] is required]
+        assert info["input_order"].get(kind, [])[: len(recorded)] == recorded
+    required = [entry["name"] for entry in saved["inputs"] if entry["required"]]
+    assert info["input_order"].get("required", []) == required, "a new input must be optional"
+    inputs = inputs_of(info)
+    for entry in saved["inputs"]:
+        kind, options = inputs[entry["name"]]
+        assert kind == entry["type"]
+        assert options.get("default") == entry.get("default")
+        assert set(entry.get("options", ())) <= set(options.get("options", ()))
+
+
+def test_all_nodes_are_recorded(object_info: JSON) -> None:
+    """For the workflows that will be saved with them."""
+    for node_id in NODES:
+        assert [entry["name"] for entry in SAVED[node_id]["inputs"]] == list(inputs_of(object_info[node_id]))
+
+
+@pytest.mark.parametrize("node_id", IN_PYTHON)
+def test_nodes_and_python_start_from_the_same_settings(object_info: JSON, node_id: str) -> None:
+    inputs, settings = inputs_of(object_info[node_id]), ResolvedSettings()
+    limits = describe_settings(ClipSettings)
+    for name, python in IN_PYTHON[node_id].items():
         _, options = inputs[name]
-        assert options.get("default", options.get("options", [None])[0]) == default, name
+        assert options["default"] == getattr(settings, python), name
+        choices, lowest = limits[python][1].choices, limits[python][1].at_least
+        assert tuple(options.get("options", ())) == choices, name
+        assert lowest is None or options["min"] >= lowest, name
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
