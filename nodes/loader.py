@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..svd_core.checkpoints import extend, open_checkpoint
+from ..svd_core.config import WEIGHT_DTYPE_NAMES
 from ..svd_core.models.kernels.fp8 import FP8
 from .host.folders import ALIASES, CATEGORY, checkpoint_names, checkpoint_path, io
 from .host.image_encoder import SVDClipVision
@@ -13,13 +14,7 @@ from .host.sockets import attach_checkpoint
 from .host.vae import SVDVAE
 from .host.weights import open_host_file
 
-WEIGHT_DTYPES = {
-    "auto": None,
-    "fp32": torch.float32,
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
-    "fp8_e4m3fn": FP8,
-}
+WEIGHT_DTYPES = {"auto": None, **{name: getattr(torch, long) for name, long in WEIGHT_DTYPE_NAMES.items()}}
 NO_FILE = "none"
 
 

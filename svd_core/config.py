@@ -1,4 +1,4 @@
-"""Every hyper-parameter of the three networks, as data.
+"""Every hyper-parameter of the three networks, as data, and the names of the types their weights may have.
 
 The defaults are the released models: one architecture serves `svd`, `svd_xt` and `svd_xt_1_1` (the number of
 frames is a run-time choice; no parameter depends on it).
@@ -7,6 +7,10 @@ frames is a run-time choice; no parameter depends on it).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+# What users choose from, and torch's names; torch is not imported here.
+DTYPE_NAMES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+WEIGHT_DTYPE_NAMES = {**DTYPE_NAMES, "fp8_e4m3fn": "float8_e4m3fn"}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Patch names, their arguments and their order are the host's; see its `openaimode
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import apply_control
 from comfy.ops import cast_bias_weight
 from torch import Tensor, nn
 
-from ...svd_core.models.attention import MAX_ATTENTION_ROWS, CrossAttention
+from ...svd_core.models.attention import CrossAttention, attend_in_rows
 from ...svd_core.models.unet.hooks import BlockKind, UNetHooks
 
 # The host's own SVD asks for this where its attention does not choose the precision itself.
@@ -42,10 +43,7 @@ class HostHooks(UNetHooks):
     def attention(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         """The host's selected attention, and what the user put in its place."""
         options = {"attn_precision": ATTENTION_PRECISION, "transformer_options": self.options}
-        if q.shape[0] <= MAX_ATTENTION_ROWS:
-            return optimized_attention(q, k, v, heads, **options)
-        rows = zip(q.split(MAX_ATTENTION_ROWS), k.split(MAX_ATTENTION_ROWS), v.split(MAX_ATTENTION_ROWS), strict=True)
-        return torch.cat([optimized_attention(*some, heads, **options) for some in rows])
+        return attend_in_rows(partial(optimized_attention, **options), q, k, v, heads)
 
     def embedding(self, emb: Tensor) -> Tensor:
         for patch in self.patches.get("emb_patch", ()):

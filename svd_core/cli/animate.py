@@ -16,10 +16,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..config import DTYPE_NAMES, WEIGHT_DTYPE_NAMES
 from ..errors import SVDError
 from .options import (
-    DTYPE_NAMES,
-    WEIGHT_DTYPE_NAMES,
     Groups,
     add_setting_options,
     parse_hold,

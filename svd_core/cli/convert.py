@@ -14,7 +14,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from .options import DTYPE_NAMES, torch_dtype
+from ..config import DTYPE_NAMES
+from .options import torch_dtype
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..config import WEIGHT_DTYPE_NAMES
 from ..pipeline.settings import MADE_FOR, ClipSettings, RunOptions, Setting, describe_settings, join_words
 
 GROUPS = ("the clip", "video to video", "held frames", "corrections", "the machine")
-DTYPE_NAMES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-WEIGHT_DTYPE_NAMES = {**DTYPE_NAMES, "fp8_e4m3fn": "float8_e4m3fn"}
 
 Groups = dict[str, Any]  # of argparse, by title
 Kind = TypeVar("Kind", ClipSettings, RunOptions)

@@ -27,10 +27,15 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) ->
 
     q: b n (h d); k, v: b m (h d). Returns b n (h d).
     """
+    return attend_in_rows(_attend, q, k, v, heads)
+
+
+def attend_in_rows(attend: AttentionFunction, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """`attend`, with no more rows of the batch in one call than every kernel takes. Shapes: as `attend` has them."""
     if q.shape[0] <= MAX_ATTENTION_ROWS:
-        return _attend(q, k, v, heads)
+        return attend(q, k, v, heads)
     rows = zip(q.split(MAX_ATTENTION_ROWS), k.split(MAX_ATTENTION_ROWS), v.split(MAX_ATTENTION_ROWS), strict=True)
-    return torch.cat([_attend(*some, heads) for some in rows])
+    return torch.cat([attend(*some, heads) for some in rows])
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
