@@ -25,8 +25,7 @@ from benchmarks.layer_kinds import (
 )
 from benchmarks.run import inputs
 from benchmarks.timing import flops_and_peak, interleaved, matrix_product, relative_error
-from svd_core import SVDPipeline
-from svd_core.checkpoints.releases import DEMO_CHECKPOINT
+from svd_core import DEMO_CHECKPOINT, SVDPipeline
 from training.evaluate import BUCKET
 from training.scenes import scene_of
 
@@ -120,7 +119,7 @@ def test_table_and_charts_of_results(tmp_path: Path) -> None:
     assert all(list(axes.lines[1].get_ydata()) == list(axes.lines[0].get_ydata()) for axes in panels)
 
 
-def test_benchmark_compares_with_exact() -> None:
+def test_speed_modes_are_compared_with_exact() -> None:
     pipe = SVDPipeline.from_checkpoint(DEMO_CHECKPOINT, device="cpu")
     ways = {way: {"num_inference_steps": 4, **own} for way, own in list(speed_modes.WAYS.items())[:3]}
     figures = speed_modes.over_scenes(pipe, [scene_of(0)], (BUCKET,), {}, ways)
