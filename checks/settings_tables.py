@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from svd_core.pipeline.given_frames import GivenFrames
-from svd_core.pipeline.settings import MADE_FOR, ClipSettings, RunOptions, Setting, describe_settings
+from svd_core.pipeline.settings import MADE_FOR, ClipSettings, RunOptions, Setting, describe_settings, join_words
 from tools.comfyui import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "python.md"
@@ -36,8 +36,22 @@ def write_tables() -> str:
 
 def _write_row(name: str, default: Any, setting: Setting) -> str:
     shown = MADE_FOR if default is None and setting.kind in (int, float) else f"`{default!r}`"
-    values = "`True` or `False`" if setting.kind is bool else setting.values
-    return f"| `{name}` | {shown} | {values} | {setting.help} |"
+    return f"| `{name}` | {shown} | {_write_values(setting)} | {setting.help} |"
+
+
+def _write_values(setting: Setting) -> str:
+    """The range, in words; empty for any value."""
+    if setting.kind is bool:
+        return "`True` or `False`"
+    if setting.choices:
+        return join_words([f'"{name}"' for name in setting.choices])
+    if setting.at_least is not None:
+        words = f"{setting.at_least} or more" if setting.at_most is None else f"{setting.at_least} to {setting.at_most}"
+    elif setting.above is not None:
+        words = f"above {setting.above}" + ("" if setting.at_most is None else f", up to {setting.at_most}")
+    else:
+        words = ""
+    return f"{words} {setting.unit}".strip()
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The command line. torch is imported by the commands that need it, so that help and typing errors come at once."""
+"""The command line. Only commands that need torch import it, so that help and usage errors come at once."""
 
 from .main import main
 

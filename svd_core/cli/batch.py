@@ -21,7 +21,7 @@ from ..pipeline.resolve import resolve_settings
 from ..pipeline.settings import ClipSettings, ResolvedSettings, RunOptions
 from .given import GivenFiles, read_picture
 from .jobs import Job, check_places, list_jobs
-from .options import read_settings, torch_dtype
+from .options import find_dtype, read_settings
 from .records import Recorder
 
 NONE_MADE, SOME_FAILED = 2, 1
@@ -102,8 +102,8 @@ class Batch:
         pipe = SVDPipeline.from_checkpoint(
             self.checkpoint,
             device=options.device,
-            dtype=torch_dtype(options.dtype),
-            weight_dtype=torch_dtype(options.weight_dtype),
+            dtype=find_dtype(options.dtype),
+            weight_dtype=find_dtype(options.weight_dtype),
         )
         for lora in options.lora:
             pipe.load_lora(lora.path, lora.strength)

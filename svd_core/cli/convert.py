@@ -15,21 +15,23 @@ import sys
 from pathlib import Path
 
 from ..config import DTYPE_NAMES
-from .options import torch_dtype
+from .options import find_dtype
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="a .safetensors file, or a folder of diffusers")
-    parser.add_argument("target", type=Path, metavar="TARGET")
-    parser.add_argument("--dtype", choices=tuple(DTYPE_NAMES), help="of the weights (as they are)")
-    parser.add_argument("--companion", type=Path, metavar="FILE", help="a second one, for what the first lacks")
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="a .safetensors file or a diffusers folder")
+    parser.add_argument("target", type=Path, metavar="TARGET", help="a .safetensors file or a folder to write")
+    parser.add_argument("--dtype", choices=tuple(DTYPE_NAMES), help="type of the weights (unchanged)")
+    parser.add_argument(
+        "--companion", type=Path, metavar="FILE", help="second checkpoint, for parts missing from the first"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
 
 def run(options: argparse.Namespace) -> int:
     from ..checkpoints.convert import convert_checkpoint
 
-    dtype = torch_dtype(options.dtype)
+    dtype = find_dtype(options.dtype)
     shown = sys.stderr.isatty()
     print(
         convert_checkpoint(options.source, options.target, dtype, options.companion, options.overwrite, progress=shown)

@@ -1,4 +1,4 @@
-"""What a command would do: sizes, memory of each stage, and about how long."""
+"""Plan of a command: sizes, memory of each stage, and about how long it takes."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ from ..memory.decode.plan import DecodeCall
 from ..memory.decode.planner import describe_decode, plan_decode
 from ..memory.device import free_memory, room_to_spill
 from ..memory.sampling import plan_sampling
-from ..pipeline.loading import best_device, default_dtype
+from ..pipeline.loading import choose_device, choose_dtype
 from ..pipeline.resolve import frame_scales, noise_levels
 from .batch import Batch
-from .options import dtype_name, torch_dtype
+from .options import find_dtype, name_dtype
 
 SMALLEST_MATRIX, LARGEST_MATRIX, REPEATS = 256, 8192, 3
-A_WHILE = 0.02  # seconds
+LONG_ENOUGH = 0.02  # seconds, for the clock and the overhead of a call not to matter
 # Evaluations of the network in each step (one less in the last).
 EVALUATIONS = {"heun": 2}
 
 
 def describe_run(batch: Batch) -> list[str]:
-    """Lines for people. Raises SVDError where the clip would not fit the memory."""
+    """Lines to print. Raises SVDError where the memory does not suffice."""
     todo = len(batch.find_missing())
     settings, checkpoint = batch.settings, batch.checkpoint
     stages = _Stages(batch)
-    title = checkpoint.release.title if checkpoint.release else "a release that its name does not tell"
+    title = checkpoint.release.title if checkpoint.release else "an unknown release"
     extension = f" with {batch.options.extension.name}" if batch.options.extension else ""
     lines = [
-        f"checkpoint  {checkpoint.name}{extension}: {title}, UNet in {dtype_name(checkpoint.dtype('unet'))}",
+        f"checkpoint  {checkpoint.name}{extension}: {title}, UNet in {name_dtype(checkpoint.dtype('unet'))}",
         f"clips       {len(batch.jobs)}, of which {todo} are still to be made"
         + (f" and {len(batch.failures)} cannot be" if batch.failures else ""),
         f"size        {settings.width}x{settings.height}, {settings.num_frames} frames at {settings.fps:g} per second "
         f"({settings.num_frames / settings.fps:.1f} s), {stages.steps} steps from sigma {stages.sigmas[0]:.3g}",
-        *_given(batch),
-        *stages.memory(),
-        f"time        {stages.time()}",
+        *_describe_given(batch),
+        *stages.describe_memory(),
+        f"time        {stages.describe_time()}",
     ]
     lines += [f"cannot be   {job.place.name}: {error}" for job, error in batch.failures.items()]
     return lines
 
 
-def _given(batch: Batch) -> Iterator[str]:
-    """What clips are made from beside their pictures."""
+def _describe_given(batch: Batch) -> Iterator[str]:
+    """Lines about the video and the held pictures, if there are any."""
     files, settings = batch.files, batch.settings
     if files.input_video is not None and batch.settings.starts_from_video:
         yield f"starts from {files.input_video.name}, at a strength of {settings.denoising_strength:g}"
@@ -63,7 +63,7 @@ def _given(batch: Batch) -> Iterator[str]:
 
 
 class _Stages:
-    """One clip, stage by stage."""
+    """Memory and time of one clip, stage by stage."""
 
     def __init__(self, batch: Batch) -> None:
         self.settings, self.options, self.checkpoint = batch.settings, batch.options, batch.checkpoint
@@ -71,14 +71,14 @@ class _Stages:
         self.steps = len(self.sigmas) - 1
         video = self.settings.num_frames if batch.settings.starts_from_video else 0
         self.encodes = 1 + video + len(batch.given.mask_frames)
-        self.device = torch.device(self.options.device or best_device())
-        self.dtype: torch.dtype = torch_dtype(self.options.dtype) or default_dtype(self.device)
+        self.device = torch.device(self.options.device or choose_device())
+        self.dtype: torch.dtype = find_dtype(self.options.dtype) or choose_dtype(self.device)
         self.unet, self.vae, self.clip = self.checkpoint.unet, self.checkpoint.vae, self.checkpoint.clip
         self.height, self.width = (side // self.vae.downscale for side in (self.settings.height, self.settings.width))
 
-    def memory(self) -> list[str]:
+    def describe_memory(self) -> list[str]:
         num_frames = self.settings.num_frames
-        weights = self.weights()
+        weights = self.count_weights()
         free = free_memory(self.device)
         left = None if free is None else max(free - sum(weights.values()), 1)
         kept = StepCache(speed_mode(self.settings.speed), branches=1).branches
@@ -87,6 +87,7 @@ class _Stages:
         decode = DecodeCall(self.vae, self.height, self.width, num_frames, self.dtype)
         plan = plan_decode(decode, left, room_to_spill(self.device), self.options.frames_at_once)
         encode = encode_bytes(self.vae, self.height, self.width)
+        sizes = ", ".join(f"{name} {describe_bytes(size)}" for name, size in weights.items())
         times = "once" if self.encodes == 1 else f"{self.encodes} times"
         sizes = ", ".join(f"{name} {describe_bytes(size)}" for name, size in weights.items())
         return [
@@ -96,18 +97,18 @@ class _Stages:
             f"decode      {describe_decode(decode, plan, left).removeprefix('decode: ')}",
         ]
 
-    def weights(self) -> dict[str, int]:
+    def count_weights(self) -> dict[str, int]:
         """Bytes of each network as the pipeline holds it: the encoder of the VAE in fp32."""
-        matrices = torch_dtype(self.options.weight_dtype) or self.dtype
+        matrices = find_dtype(self.options.weight_dtype) or self.dtype
         return {
-            "UNet": _weights(self.checkpoint, "unet", lambda _, shape: matrices if len(shape) > 1 else self.dtype),
-            "VAE": _weights(
+            "UNet": _count_bytes(self.checkpoint, "unet", lambda _, shape: matrices if len(shape) > 1 else self.dtype),
+            "VAE": _count_bytes(
                 self.checkpoint, "vae", lambda name, _: torch.float32 if name.startswith("encoder.") else self.dtype
             ),
-            "CLIP": _weights(self.checkpoint, "clip", lambda *_: self.dtype),
+            "CLIP": _count_bytes(self.checkpoint, "clip", lambda *_: self.dtype),
         }
 
-    def time(self) -> str:
+    def describe_time(self) -> str:
         settings, area = self.settings, (self.height, self.width)
         scale = frame_scales(settings)
         mode = speed_mode(settings.speed)
@@ -117,43 +118,44 @@ class _Stages:
         sampling = branches * EVALUATIONS.get(settings.sampler, 1) * evaluation
         decode = flops.decode_flops(self.vae, *area, settings.num_frames)
         encode = self.encodes * flops.encode_flops(self.vae, *area) + flops.clip_flops(self.clip)
-        rate = matmul_rate(self.device, self.dtype)
+        rate = measure_matmul_rate(self.device, self.dtype)
         return (
-            f"about {_duration((sampling + decode + encode) / rate)} for each clip or longer: "
-            f"{_tera(encode)} for encoding, {_tera(sampling)} for sampling, {_tera(decode)} for decoding, "
-            f"at the {_tera(rate)} a second that a matrix product reaches here"
+            f"about {_format_duration((sampling + decode + encode) / rate)} for each clip or longer: "
+            f"{_format_flops(encode)} for encoding, {_format_flops(sampling)} for sampling, "
+            f"{_format_flops(decode)} for decoding, "
+            f"at the {_format_flops(rate)} a second that a matrix product reaches here"
         )
 
 
-def _weights(checkpoint: Checkpoint, part: str, dtype: Callable[[str, tuple[int, ...]], torch.dtype]) -> int:
+def _count_bytes(checkpoint: Checkpoint, part: str, dtype: Callable[[str, tuple[int, ...]], torch.dtype]) -> int:
     return sum(
         torch.Size(entry.shape).numel() * dtype(name, entry.shape).itemsize
         for name, entry in checkpoint.plan(part).items()
     )
 
 
-def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second of a matrix product that is large enough to take a while."""
+def measure_matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second of a matrix product, enlarged until its time can be measured."""
     side, seconds = SMALLEST_MATRIX, 0.0
     while True:
         a = torch.ones(side, side, device=device, dtype=dtype)
-        seconds = min(_seconds_of_product(a) for _ in range(REPEATS))
-        if seconds > A_WHILE or side >= LARGEST_MATRIX:
+        seconds = min(_time_product(a) for _ in range(REPEATS))
+        if seconds > LONG_ENOUGH or side >= LARGEST_MATRIX:
             return 2 * side**3 / seconds
         side *= 2
 
 
-def _seconds_of_product(a: Tensor) -> float:
+def _time_product(a: Tensor) -> float:
     start = time.perf_counter()
     (a @ a)[0, 0].item()  # waits for the device
     return max(time.perf_counter() - start, 1e-9)
 
 
-def _tera(operations: float) -> str:
+def _format_flops(operations: float) -> str:
     return f"{operations / 1e12:,.0f} TFLOP" if operations >= 1e13 else f"{operations / 1e9:,.4g} GFLOP"
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 1 else "a second"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

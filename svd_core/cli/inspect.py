@@ -1,4 +1,4 @@
-"""Say what a checkpoint, a LoRA or an extension is, and what it lacks, from its header alone.
+"""Describe a checkpoint, a LoRA or an extension, and what it lacks, from its header alone.
 
 Exit code 2, with the reason, for a file that cannot be used here.
 """
@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import dtype_name
+from .options import name_dtype
 
 if TYPE_CHECKING:
     from ..checkpoints import Checkpoint, Header
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a .safetensors file, or a folder of diffusers")
-    parser.add_argument("--hash", action="store_true", help="its SHA-256 too, which reads all of it")
+    parser.add_argument("--hash", action="store_true", help="also print its SHA-256, which reads all of it")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,12 +29,12 @@ def run(options: argparse.Namespace) -> int:
 
     header = None if options.file.is_dir() else read_header(options.file)
     if header and _is_lora(header):
-        lines, digest = _lora_lines(header), lambda: hash_file(header.path)
+        lines, digest = _describe_lora(header), lambda: hash_file(header.path)
     elif header and is_extension(header):
-        lines, digest = _extension_lines(header), lambda: hash_file(header.path)
+        lines, digest = _describe_extension(header), lambda: hash_file(header.path)
     else:
         checkpoint = open_checkpoint(options.file)
-        lines, digest = _checkpoint_lines(checkpoint), lambda: hash_checkpoint(checkpoint)
+        lines, digest = _describe_checkpoint(checkpoint), lambda: hash_checkpoint(checkpoint)
     if header and header.metadata:
         lines.append(("metadata", ", ".join(sorted(header.metadata))))
     if options.hash:
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
 _Lines = list[tuple[str, str]]
 
 
-def _checkpoint_lines(checkpoint: Checkpoint) -> _Lines:
+def _describe_checkpoint(checkpoint: Checkpoint) -> _Lines:
     from ..checkpoints.infer import PARTS, TITLES
 
     release = checkpoint.release
@@ -55,26 +55,26 @@ def _checkpoint_lines(checkpoint: Checkpoint) -> _Lines:
         made_for += f" of {release.width}x{release.height}"
     lines = [
         ("file", checkpoint.name),
-        ("release", release.title if release else "unknown: neither its name nor its files tell"),
+        ("release", release.title if release else "unknown, neither by its name nor by its files"),
         ("licence of release", release.license if release else "unknown"),
         ("layout", checkpoint.layout),
         ("made for", made_for),
         ("sizes", f"multiples of {checkpoint.config.pixel_multiple} pixels"),
     ]
-    lines += [(TITLES[part], _part(checkpoint, part)) for part in PARTS]
+    lines += [(TITLES[part], _describe_part(checkpoint, part)) for part in PARTS]
     if checkpoint.missing_parts:
         missing = " and ".join(TITLES[part] for part in checkpoint.missing_parts)
         lines.append(("to use it", f"add a companion that holds the {missing}"))
     return lines
 
 
-def _part(checkpoint: Checkpoint, part: str) -> str:
+def _describe_part(checkpoint: Checkpoint, part: str) -> str:
     if part in checkpoint.missing_parts:
         return "missing"
     entries = checkpoint.plan(part).values()
     numbers = sum(math.prod(entry.shape) for entry in entries)
     size = numbers * checkpoint.dtype(part).itemsize
-    text = f"{numbers:,} parameters, {dtype_name(checkpoint.dtype(part))}, {size / 1e9:.3g} GB"
+    text = f"{numbers:,} parameters, {name_dtype(checkpoint.dtype(part))}, {size / 1e9:.3g} GB"
     return f"{text}, {'temporal' if checkpoint.vae.temporal_decoder else 'image'} decoder" if part == "vae" else text
 
 
@@ -85,8 +85,8 @@ def _is_lora(header: Header) -> bool:
     return "down" in roles and "up" in roles
 
 
-def _lora_lines(header: Header) -> _Lines:
-    """Raises SVDError for a LoRA of another model: what matches is judged by the released UNet."""
+def _describe_lora(header: Header) -> _Lines:
+    """Layers are matched to the released UNet. Raises SVDError for a LoRA of another model."""
     from ..checkpoints import unet_shapes
     from ..checkpoints.lora import read_lora
     from ..config import UNetConfig
@@ -100,11 +100,11 @@ def _lora_lines(header: Header) -> _Lines:
         ("kind", "a LoRA of Stable Video Diffusion"),
         ("layers", f"{len(layers)} of {len(layers) + len(lora.unmatched)} match, {temporal} of them temporal"),
         ("rank", " and ".join(map(str, ranks[:3])) + (" and more" if len(ranks) > 3 else "")),
-        ("stored in", dtype_name(next(iter(header.tensors.values())).dtype)),
+        ("stored in", name_dtype(next(iter(header.tensors.values())).dtype)),
     ]
 
 
-def _extension_lines(header: Header) -> _Lines:
+def _describe_extension(header: Header) -> _Lines:
     """Raises SVDError for a file that does not extend the released UNet exactly."""
     from ..checkpoints.extension import extended_config
     from ..checkpoints.releases import EXVIDEO
@@ -118,14 +118,14 @@ def _extension_lines(header: Header) -> _Lines:
         ("kind", "an ExVideo extension of Stable Video Diffusion XT"),
         ("licence of release", EXVIDEO.license),
         ("made for", f"up to {config.num_positions} frames of {EXVIDEO.width}x{EXVIDEO.height}"),
-        ("its authors' way", _settings_of(EXVIDEO)),
-        ("tensors", f"{len(tensors)}, {numbers:,} parameters, {dtype_name(next(iter(tensors)).dtype)}"),
+        ("its authors' way", _format_options(EXVIDEO)),
+        ("tensors", f"{len(tensors)}, {numbers:,} parameters, {name_dtype(next(iter(tensors)).dtype)}"),
         ("to use it", "animate --checkpoint svd_xt.safetensors --extension with this file"),
     ]
 
 
-def _settings_of(release: Release) -> str:
-    """As options of `animate`."""
+def _format_options(release: Release) -> str:
+    """The settings of a release as options of `animate`."""
     return (
         f"--fps {release.fps} --noise-aug-strength {release.noise_aug_strength:g} "
         f"--min-cfg-scale {release.min_cfg_scale:g} --max-cfg-scale {release.max_cfg_scale:g} "

@@ -1,4 +1,4 @@
-"""Which command is meant, and how its failures are told."""
+"""Entry point: parses the command, runs it and reports its failures."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _FROM_THE_END = re.compile(r"-\d+=")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns the exit code. Errors a user can mend are one line on stderr."""
-    options = _parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
+    """Run one command and return the exit code. Problems the user can solve are one line on stderr."""
+    options = make_parser().parse_args(_join_frame_ids(sys.argv[1:] if arguments is None else arguments))
     _log_to_stderr(logging.INFO if options.verbose else logging.WARNING)
     try:
         return options.run(options)
@@ -31,15 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        print("svd-nodes: memory ran out; fewer frames or a smaller size take less", file=sys.stderr)
+        print("svd-nodes: memory ran out; use fewer frames, a smaller size or --memory smallest", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("svd-nodes: interrupted", file=sys.stderr)
         return INTERRUPTED
 
 
-def _joined(words: Sequence[str]) -> list[str]:
-    """`--hold -1=FILE` as one word, `--hold=-1=FILE`: argparse takes what begins with a dash for another option."""
+def _join_frame_ids(words: Sequence[str]) -> list[str]:
+    """Join `--hold -1=FILE` to `--hold=-1=FILE`: argparse takes a word with a leading dash for an option."""
     joined: list[str] = []
     for word in words:
         if joined and joined[-1] in _WITH_FRAME_IDS and _FROM_THE_END.match(word):
@@ -55,7 +55,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or is_out_of_memory(error)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="svd-nodes", description="Stable Video Diffusion: a picture in, a clip out.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        sub.add_argument("--verbose", action="store_true", help="say more, such as how the work is cut to fit memory")
+        sub.add_argument(
+            "--verbose", action="store_true", help="print more, such as how the work is split to fit the memory"
+        )
         command.add_arguments(sub)
         sub.set_defaults(run=command.run)
     return parser
@@ -82,7 +84,7 @@ def _log_to_stderr(level: int) -> None:
 
 
 class _Once(logging.Filter):
-    """Lets a line pass once: a batch gives the same advice for every clip."""
+    """Passes each line once: a batch gives the same advice for every clip."""
 
     def __init__(self) -> None:
         super().__init__()

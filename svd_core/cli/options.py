@@ -106,14 +106,14 @@ def parse_hold_mask(text: str) -> HoldOption:
         return HoldOption(None, Path(text))
 
 
-def torch_dtype(name: str | None) -> Any:
+def find_dtype(name: str | None) -> Any:
     """The dtype of torch with a short name; None for None."""
     import torch
 
     return None if name is None else getattr(torch, WEIGHT_DTYPE_NAMES[name])
 
 
-def dtype_name(dtype: Any) -> str:
+def name_dtype(dtype: Any) -> str:
     """The short name of a torch dtype."""
     long = str(dtype).removeprefix("torch.")
     return next((short for short, name in WEIGHT_DTYPE_NAMES.items() if name == long), long)

@@ -13,12 +13,12 @@ from typing import Any
 from .. import __version__
 from ..checkpoints import Checkpoint
 from ..errors import SVDError
-from ..pipeline.loading import best_device, default_dtype
+from ..pipeline.loading import choose_device, choose_dtype
 from ..pipeline.settings import ResolvedSettings
 from ..video import Metadata
 from ..video.format import check_quality, find_frames, is_pattern
 from .given import GivenFiles, HeldFile
-from .options import LoRAOption, dtype_name
+from .options import LoRAOption, name_dtype
 
 _CHUNK = 2**22  # bytes
 
@@ -32,7 +32,7 @@ class Recorder:
         """checkpoint: without the extension, which has an entry of its own."""
         self.settings, self.checkpoint, self.given = settings, checkpoint, given
         self.quality = check_quality(options.quality)
-        self.dtype: str = options.dtype or dtype_name(default_dtype(options.device or best_device()))
+        self.dtype: str = options.dtype or name_dtype(choose_dtype(options.device or choose_device()))
         self.weight_dtype: str = options.weight_dtype or self.dtype
         self.extension: Path | None = options.extension
         self.loras: list[LoRAOption] = options.lora

@@ -1,6 +1,6 @@
 """Print what a clip was made with: seed, settings, and hashes of checkpoint and picture.
 
-FILE is a video, a .gif or .webp, or a folder of frames, as this program made it. The output is JSON.
+FILE is a video, a .gif or .webp, or a folder of frames made by this program. The output is JSON.
 """
 
 from __future__ import annotations
@@ -21,6 +21,6 @@ def run(options: argparse.Namespace) -> int:
 
     record = load_metadata(options.file)
     if not record:
-        raise SVDError(f"{options.file} does not say how it was made; it is no clip of this program, or was changed.")
+        raise SVDError(f"{options.file} does not say how it was made; give a clip of this program, as it wrote it.")
     print(json.dumps(record, indent=2, ensure_ascii=False))
     return 0

@@ -22,14 +22,14 @@ FRAME_SCALE = 0.13025  # of the latents of given frames; trained with 0.18215, t
 def imitate(pipe: SVDPipeline) -> None:
     """Gives the pipeline DiffSynth's scale of given frames and its epsilons; for good."""
     pipe.frame_scale = FRAME_SCALE
-    for norm, eps in (*_unet_eps(pipe.unet), *_vae_eps(pipe.vae)):
+    for norm, eps in (*_list_unet_eps(pipe.unet), *_list_vae_eps(pipe.vae)):
         norm.eps = eps
 
 
-def _unet_eps(unet: VideoUNet) -> Iterator[tuple[nn.GroupNorm, float]]:
+def _list_unet_eps(unet: VideoUNet) -> Iterator[tuple[nn.GroupNorm, float]]:
     """The model was trained with 1e-5 in residual blocks, and 1e-6 where a transformer begins."""
     coarsest = unet.config.num_res_blocks
-    for name, norm in _group_norms(unet):
+    for name, norm in _list_group_norms(unet):
         side, number, place = [*name.split("."), "", ""][:3]
         if place == "1" or name.startswith("middle_block.1."):
             yield norm, 1e-5
@@ -39,14 +39,14 @@ def _unet_eps(unet: VideoUNet) -> Iterator[tuple[nn.GroupNorm, float]]:
             yield norm, 1e-5 if int(number) <= coarsest and ".time_stack." in name else 1e-6
 
 
-def _vae_eps(vae: Autoencoder) -> Iterator[tuple[nn.GroupNorm, float]]:
+def _list_vae_eps(vae: Autoencoder) -> Iterator[tuple[nn.GroupNorm, float]]:
     """The model was trained with 1e-6, and 1e-5 in temporal layers."""
-    for name, norm in _group_norms(vae.decoder):
+    for name, norm in _list_group_norms(vae.decoder):
         if ".time_stack." in name:
             yield norm, 1e-6
         elif name == "norm_out":
             yield norm, 1e-5
 
 
-def _group_norms(network: nn.Module) -> Iterator[tuple[str, nn.GroupNorm]]:
+def _list_group_norms(network: nn.Module) -> Iterator[tuple[str, nn.GroupNorm]]:
     return ((name, each) for name, each in network.named_modules() if isinstance(each, nn.GroupNorm))

@@ -61,7 +61,7 @@ class GivenFrames:
                 "give one picture for each."
             )
         if self.masks is not None:
-            check_mask_count(len(as_masks(self.masks)), len(places))
+            check_mask_count(len(read_masks(self.masks)), len(places))
 
     @property
     def holds(self) -> bool:
@@ -75,17 +75,17 @@ class GivenFrames:
             start = encode_frames(islice(self.input_video, settings.num_frames), encode, *size)
         if self.holds:
             latents = encode_frames(self.mask_frames, encode, *size)
-            masks = None if self.masks is None else self._latent_masks(latents, *size)
+            masks = None if self.masks is None else self._scale_masks(latents, *size)
             held = hold_frames(latents, self.mask_frame_ids, settings.num_frames, masks, start)
         return start, held
 
-    def _latent_masks(self, latents: Tensor, width: int, height: int, fit: str) -> Tensor:
+    def _scale_masks(self, latents: Tensor, width: int, height: int, fit: str) -> Tensor:
         """k 1 h w."""
-        fitted = [fit_masks(mask[None], width, height, fit) for mask in as_masks(self.masks)]
+        fitted = [fit_masks(mask[None], width, height, fit) for mask in read_masks(self.masks)]
         return torch.cat([resize_masks(mask, 1, latents) for mask in fitted])
 
 
-def as_masks(masks: Any) -> list[Tensor]:
+def read_masks(masks: Any) -> list[Tensor]:
     """One fp32 mask h w in [0, 1] for each given.
 
     masks: a tensor or array [b] h w of floats or booleans, or a list of masks h w of any sizes.

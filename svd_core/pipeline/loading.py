@@ -42,13 +42,13 @@ def load_networks(
     return Networks(unet, vae, image_encoder)
 
 
-def best_device() -> str:
+def choose_device() -> str:
     """The first of "cuda", "mps" and "cpu" that works here."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def default_dtype(device: str | torch.device) -> torch.dtype:
+def choose_dtype(device: str | torch.device) -> torch.dtype:
     """fp16 on CUDA, else fp32."""
     return torch.float16 if torch.device(device).type == "cuda" else torch.float32

@@ -37,7 +37,7 @@ from ..models.unet.unet import VideoUNet
 from .clip import OUTPUTS, Clip, Output, to_levels
 from .denoise import Conditioning, GuidedDenoiser
 from .given_frames import GivenFrames
-from .loading import best_device, default_dtype, load_networks
+from .loading import choose_device, choose_dtype, load_networks
 from .resolve import frame_scales, micro_conditioning, noise_levels, resolve_settings
 from .settings import CallArguments, ClipSettings, ResolvedSettings, RunOptions
 from .stages import augment_picture
@@ -98,8 +98,8 @@ class SVDPipeline:
         checkpoint.require("unet", "vae", "clip")
         if extension is not None:
             checkpoint = extend(checkpoint, extension)
-        device = torch.device(device or best_device())
-        dtype = dtype or default_dtype(device)
+        device = torch.device(device or choose_device())
+        dtype = dtype or choose_dtype(device)
         networks = load_networks(checkpoint, device, dtype, weight_dtype)
         return cls(networks.unet, networks.vae, networks.image_encoder, device, dtype, checkpoint)
 

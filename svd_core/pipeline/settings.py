@@ -36,19 +36,6 @@ class Setting:
     unit: str = ""
     choices: tuple[str, ...] = ()
 
-    @property
-    def values(self) -> str:
-        """The range, in words; empty for any value."""
-        if self.choices:
-            return join_words([f'"{name}"' for name in self.choices])
-        if self.at_least is not None:
-            words = f"{self.at_least} or more" if self.at_most is None else f"{self.at_least} to {self.at_most}"
-        elif self.above is not None:
-            words = f"above {self.above}" if self.at_most is None else f"above {self.above}, up to {self.at_most}"
-        else:
-            words = ""
-        return f"{words} {self.unit}".strip()
-
 
 def setting(default: Any, help: str, kind: type | None = None, group: str = "the clip", **limits: Any) -> Any:
     """A dataclass field with its description. kind: by default the type of `default`."""

@@ -70,15 +70,15 @@ def test_the_plan_of_a_released_model_is_that_of_its_size(desk: Path, capsys) ->
     """A file of zeros that takes no disk has the names and shapes of the released one."""
     from svd_core.cli.batch import Batch
     from svd_core.cli.dry_run import describe_run
-    from svd_core.cli.main import _parser
+    from svd_core.cli.main import make_parser
 
     write_hollow("svd_xt.safetensors", inventory(ModelConfig()), torch.float16)
     words = ["animate", "pictures/0.png", "--checkpoint", "svd_xt.safetensors", "--device", "cpu", "--dtype", "fp16"]
-    batch = Batch.from_options(_parser().parse_args([*words, "--memory", "smallest"]))
+    batch = Batch.from_options(make_parser().parse_args([*words, "--memory", "smallest"]))
     plan = "\n".join(describe_run(batch))
     assert "1024x576, 25 frames" in plan and "UNet 3.0 GB" in plan
     assert "3,742 TFLOP for sampling, 152 TFLOP for decoding" in plan
-    batch = Batch.from_options(_parser().parse_args([*words, "--speed", "balanced"]))
+    batch = Batch.from_options(make_parser().parse_args([*words, "--speed", "balanced"]))
     assert "2,769 TFLOP for sampling" in "\n".join(describe_run(batch))
 
 

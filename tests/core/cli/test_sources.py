@@ -16,7 +16,7 @@ from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 from svd_core.cli import main
 from svd_core.cli.batch import Batch
 from svd_core.cli.dry_run import _Stages
-from svd_core.cli.main import _joined, _parser
+from svd_core.cli.main import _join_frame_ids, make_parser
 from svd_core.cli.options import HoldOption, parse_hold_mask
 from svd_core.cli.records import hash_file
 from tests.support.random_checkpoint import tiny_config, write_extension
@@ -82,8 +82,8 @@ def test_a_mask_is_fitted_as_its_picture_is(desk: Path) -> None:
     mask[:24] = 255
     Image.fromarray(mask).save("mask.png")
     words = ["pictures/0.png", *FIRST, *LAST, "--hold-mask", "-1=mask.png"]
-    options = _parser().parse_args(
-        _joined(["animate", *words, "--num-frames", "4", "--width", "192", "--height", "96"])
+    options = make_parser().parse_args(
+        _join_frame_ids(["animate", *words, "--num-frames", "4", "--width", "192", "--height", "96"])
     )
     options.checkpoint = DEMO_CHECKPOINT
     batch = Batch.from_options(options)
@@ -215,13 +215,13 @@ def test_the_plan_tells_what_is_given(animate: Animate, desk: Path, capsys) -> N
 def test_an_extension_is_planned_at_its_full_length(desk: Path, checkpoint: Path, extension: Path, capsys) -> None:
     words = ["animate", "pictures/0.png", "--checkpoint", str(checkpoint), "--width", "32", "--height", "16"]
     plain, extended = (
-        Batch.from_options(_parser().parse_args([*words, *more])) for more in ([], ["--extension", str(extension)])
+        Batch.from_options(make_parser().parse_args([*words, *more])) for more in ([], ["--extension", str(extension)])
     )
     assert extended.settings.num_frames == POSITIONS and extended.settings.max_cfg_scale == 2
     assert main([*words, "--extension", str(extension), "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert f"with {extension.name}: ExVideo" in out and f"{POSITIONS} frames" in out
-    sizes = (_Stages(batch).weights()["UNet"] for batch in (extended, plain))
+    sizes = (_Stages(batch).count_weights()["UNet"] for batch in (extended, plain))
     assert next(sizes) > next(sizes)
 
 

@@ -13,7 +13,7 @@ from checks import settings_tables
 from svd_core import ClipSettings, SVDError, SVDPipeline, open_checkpoint
 from svd_core.checkpoints.releases import UNKNOWN
 from svd_core.cli.batch import Batch
-from svd_core.cli.main import _parser
+from svd_core.cli.main import make_parser
 from svd_core.config import ModelConfig
 from svd_core.diffusion.guidance import GUIDANCE_KINDS
 from svd_core.diffusion.samplers import SAMPLERS
@@ -89,7 +89,7 @@ def test_a_folder_with_its_own_length_gives_it_to_python_and_the_command_line(tm
     pipe = SVDPipeline.from_checkpoint(open_checkpoint(folder), device="cpu")
     (tmp_path / "picture.png").touch()
     words = ["animate", str(tmp_path / "picture.png"), "--checkpoint", str(folder), "-o", str(tmp_path / "out")]
-    assert Batch.from_options(_parser().parse_args(words)).settings == pipe.resolve()
+    assert Batch.from_options(make_parser().parse_args(words)).settings == pipe.resolve()
     assert pipe.resolve().num_frames == 8
 
 
@@ -102,7 +102,7 @@ def test_settings_can_be_kept_and_single_ones_changed(tmp_path: Path) -> None:
 
 
 def test_every_setting_is_an_option_of_the_command_line() -> None:
-    options = vars(_parser().parse_args(["animate", "picture.png"]))
+    options = vars(make_parser().parse_args(["animate", "picture.png"]))
     shared = {name: default for name, (default, setting) in DESCRIBED.items() if setting.group}
     assert {name: options[name] for name in shared} == shared
 
