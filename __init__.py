@@ -16,7 +16,7 @@ WEB_DIRECTORY = "./web"  # node help; the host serves it under the name of this 
 
 
 async def comfy_entrypoint() -> SVDExtension:
-    """The host is imported here and not above, so that tools which import this folder outside of it still can."""
+    """Called by the host, which is imported only here: tools can import this folder without ComfyUI."""
     from .nodes import SVDExtension
 
     return SVDExtension()

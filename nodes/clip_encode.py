@@ -1,4 +1,4 @@
-"""CLIP Image Encode: the picture as the UNet's cross-attention sees it."""
+"""CLIP Image Encode: the picture for the UNet's cross-attention."""
 
 from __future__ import annotations
 

@@ -61,12 +61,12 @@ class SVDContactSheet(io.ComfyNode):
         clips = rearrange(images, "(b t) h w d -> b t h w d", t=clip_length(samples))
         if pick > len(clips):
             raise SVDError(f"There are {len(clips)} clips on the contact sheet and number {pick} was picked.")
-        sheet = clip_sheet(clips, labels(len(clips), samples.get(SEEDS, ())), width, layout)
+        sheet = clip_sheet(clips, label_clips(len(clips), samples.get(SEEDS, ())), width, layout)
         return io.NodeOutput(sheet, clips[pick - 1])
 
 
 def check_same_frames(frames: int, latents: int) -> None:
-    """Raises SVDError for latents that are not those of the frames."""
+    """Raises SVDError for latents of other frames. frames, latents: how many there are."""
     if frames != latents:
         raise SVDError(
             f"SVD Contact Sheet got {frames} frames and latents of {latents}; "
@@ -74,8 +74,8 @@ def check_same_frames(frames: int, latents: int) -> None:
         )
 
 
-def labels(clips: int, seeds: Any) -> list[str]:
-    """The number of each clip, and its seed where the LATENT tells."""
+def label_clips(clips: int, seeds: Any) -> list[str]:
+    """The number of each clip, and its seed where the LATENT notes it. clips: how many there are."""
     numbers = [str(number) for number in range(1, clips + 1)]
     if len(seeds) != clips:
         return numbers

@@ -7,7 +7,7 @@ import torch
 from ..svd_core.checkpoints import extend, open_checkpoint
 from ..svd_core.config import WEIGHT_DTYPE_NAMES
 from ..svd_core.models.kernels.fp8 import FP8
-from .host.folders import ALIASES, CATEGORY, checkpoint_names, checkpoint_path, io
+from .host.folders import ALIASES, CATEGORY, find_checkpoint, io, list_checkpoints
 from .host.image_encoder import SVDClipVision
 from .host.model import make_model
 from .host.sockets import attach_checkpoint
@@ -21,7 +21,7 @@ NO_FILE = "none"
 class SVDLoader(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        names = checkpoint_names()
+        names = list_checkpoints()
         return io.Schema(
             node_id="SVD_Loader",
             display_name="SVD Loader",
@@ -74,14 +74,14 @@ class SVDLoader(io.ComfyNode):
     def execute(
         cls, checkpoint: str, weight_dtype: str, companion: str = NO_FILE, extension: str = NO_FILE
     ) -> io.NodeOutput:
-        second = None if companion == NO_FILE else checkpoint_path(companion)
-        opened = open_checkpoint(checkpoint_path(checkpoint), second, open_file=open_host_file())
+        second = None if companion == NO_FILE else find_checkpoint(companion)
+        opened = open_checkpoint(find_checkpoint(checkpoint), second, open_file=open_host_file())
         opened.require("unet", "vae", "clip")
         if extension != NO_FILE:
-            opened = extend(opened, checkpoint_path(extension))
+            opened = extend(opened, find_checkpoint(extension))
         dtype = WEIGHT_DTYPES[weight_dtype]
         model = make_model(opened, dtype)
         attach_checkpoint(model, opened)
-        if dtype == FP8:  # of the UNet alone: the others are small, and their rounding would show more
+        if dtype == FP8:  # for the UNet only: the others are small, and their rounding would show more
             dtype = None
         return io.NodeOutput(model, SVDClipVision(opened, dtype), SVDVAE(opened, dtype))

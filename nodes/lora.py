@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .host.folders import ALIASES, CATEGORY, io, lora_names, lora_path
+from .host.folders import ALIASES, CATEGORY, find_lora, io, list_loras
 from .host.lora import add_lora
 from .host.sockets import check_model
 
@@ -22,9 +22,10 @@ class SVDLoRA(io.ComfyNode):
                 io.Model.Input("model", tooltip="From SVD Loader or another SVD LoRA; ComfyUI's own SVD models too."),
                 io.Combo.Input(
                     "lora",
-                    options=lora_names(),
-                    tooltip="A .safetensors file from models/loras, made for Stable Video Diffusion. Names of peft, "
-                    "diffusers, kohya and Stability are understood; the log says how many layers matched.",
+                    options=list_loras(),
+                    tooltip="A .safetensors file from models/loras, made for Stable Video Diffusion: LoRA, LoHa, LoKr, "
+                    "OFT or DoRA, with names of peft, diffusers, kohya or Stability. The log says how many layers "
+                    "matched.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -44,4 +45,4 @@ class SVDLoRA(io.ComfyNode):
         check_model(model, "SVD LoRA")
         if strength == 0:
             return io.NodeOutput(model)
-        return io.NodeOutput(add_lora(model, lora_path(lora), strength))
+        return io.NodeOutput(add_lora(model, find_lora(lora), strength))

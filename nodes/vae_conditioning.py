@@ -1,4 +1,4 @@
-"""VAE Encode Conditioning: everything the sampler needs to know of the clip."""
+"""VAE Encode Conditioning: all that the sampler needs to know about the clip."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class SVDVAEEncodeConditioning(io.ComfyNode):
 
 
 def check_same_pictures(pictures: int, embeds: int) -> None:
-    """Raises SVDError where one of the two encoders saw other pictures."""
+    """Raises SVDError where the two encoders saw different numbers of pictures."""
     if pictures != embeds:
         raise SVDError(
             f"VAE Encode Conditioning got {pictures} pictures and CLIP Image Encode {embeds}; "

@@ -1,4 +1,4 @@
-"""The host's public surface, imported in one place: node API, folders, devices, progress."""
+"""The host's public interface, imported in one place: node API, folders, devices, progress."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ...svd_core.errors import SVDError
 __all__ = [
     "ComfyExtension",
     "ProgressBar",
-    "checkpoint_names",
-    "checkpoint_path",
+    "find_checkpoint",
+    "find_lora",
     "io",
-    "lora_names",
-    "lora_path",
+    "list_checkpoints",
+    "list_loras",
     "model_management",
     "offer_picture",
     "show_text",
@@ -30,46 +30,51 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 CATEGORY = "SVD"
-ALIASES = ("svd", "img2vid", "stable video", "image to video")  # each node is found by these, beside its own
+ALIASES = ("svd", "img2vid", "stable video", "image to video")  # search words of every node
 DIFFUSERS_PREFIX = "diffusers/"
-BUNDLED = f"{DEMO_CHECKPOINT.stem} (bundled)"  # no file name, so that none in the model folders can be meant
+BUNDLED = f"{DEMO_CHECKPOINT.stem} (bundled)"  # not a file name, so it never clashes with one in the model folders
 
 ProgressBar = comfy.utils.ProgressBar
 
 
-def checkpoint_names() -> list[str]:
-    """What SVD Loader offers: the model that ships with the pack, the host's checkpoint files, diffusers folders.
+def list_checkpoints() -> list[str]:
+    """Names that SVD Loader offers: the bundled model, the host's checkpoint files, diffusers folders.
 
-    The bundled one comes first and so is what a new node shows: it is there on every machine, and it is SVD.
+    The bundled model comes first, so that a new node shows it: it is there on every machine, and it is SVD.
     """
-    return [BUNDLED, *folder_paths.get_filename_list("checkpoints"), *sorted(_diffusers_folders())]
+    return [BUNDLED, *folder_paths.get_filename_list("checkpoints"), *sorted(_find_diffusers_folders())]
 
 
-def checkpoint_path(name: str) -> Path:
-    """The file or folder behind a listed name. Only listed names are found, so none can lead out of the folders."""
+def find_checkpoint(name: str) -> Path:
+    """The file or folder behind a listed name.
+
+    Raises SVDError for any other name, so that none leads out of the model folders.
+    """
     if name == BUNDLED:
         return DEMO_CHECKPOINT
-    folders = _diffusers_folders()
+    folders = _find_diffusers_folders()
     if name in folders:
         return folders[name]
     if name in folder_paths.get_filename_list("checkpoints"):
         return Path(folder_paths.get_full_path_or_raise("checkpoints", name))
-    raise SVDError(f"The checkpoint {name!r} is not in ComfyUI's model folders; choose one of the list, or refresh it.")
+    raise SVDError(
+        f"The checkpoint {name!r} is not in ComfyUI's model folders; choose one from the list, or refresh it."
+    )
 
 
-def lora_names() -> list[str]:
+def list_loras() -> list[str]:
     return folder_paths.get_filename_list("loras")
 
 
-def lora_path(name: str) -> Path:
-    """The file behind a listed name."""
-    if name not in lora_names():
-        raise SVDError(f"The LoRA {name!r} is not in ComfyUI's loras folder; choose one of the list, or refresh it.")
+def find_lora(name: str) -> Path:
+    """The file behind a listed name. Raises SVDError for any other name."""
+    if name not in list_loras():
+        raise SVDError(f"The LoRA {name!r} is not in ComfyUI's loras folder; choose one from the list or refresh it.")
     return Path(folder_paths.get_full_path_or_raise("loras", name))
 
 
 def offer_picture(picture: Path) -> None:
-    """Put an example's picture into the input folder, where Load Image finds it; one that is there stays."""
+    """Copy an example's picture into the input folder, where Load Image finds it, unless there is one of that name."""
     target = Path(folder_paths.get_input_directory()) / picture.name
     beside = target.with_name(target.name + ".part")
     try:
@@ -88,7 +93,7 @@ def show_text(node_id: str | None, text: str) -> None:
         PromptServer.instance.send_progress_text(text, node_id)
 
 
-def _diffusers_folders() -> dict[str, Path]:
+def _find_diffusers_folders() -> dict[str, Path]:
     """Folders below models/diffusers (and models/checkpoints) that hold a UNet in the diffusers layout."""
     roots = [*folder_paths.get_folder_paths("diffusers"), *folder_paths.get_folder_paths("checkpoints")]
     found = (unet.parent for root in roots for unet in Path(root).glob("*/unet") if any(unet.glob("*.safetensors")))

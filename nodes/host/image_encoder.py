@@ -23,7 +23,7 @@ class SVDClipVision(comfy.clip_vision.ClipVisionModel):
     """Computes in fp32, as the host does, whatever the weights are stored in."""
 
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype | None) -> None:
-        """dtype: of the stored weights; by default the host's choice on a GPU, that of the file on a CPU."""
+        """dtype: type of the stored weights, by default the host's choice on a GPU and the file's on a CPU."""
         config = checkpoint.clip
         self.image_size = config.image_size
         self.image_mean, self.image_std = list(pictures.CLIP_MEAN), list(pictures.CLIP_STD)
@@ -47,7 +47,7 @@ class SVDClipVision(comfy.clip_vision.ClipVisionModel):
         return self.model.state_dict() | settings_tensor("clip", self.model.config)
 
     def encode_image(self, image: Tensor, crop: bool = True) -> Any:
-        """What the host's own node calls: its preprocessing, our network. image: b h w 3 in [0, 1]."""
+        """Called by the host's own node: its preprocessing, our network. image: b h w 3 in [0, 1]."""
         pixels = comfy.clip_model.clip_preprocess(
             image.to(self.load_device), size=self.image_size, mean=self.image_mean, std=self.image_std, crop=crop
         )

@@ -1,8 +1,8 @@
 """Several clips in one LATENT: their frames one after another, and beside them how long each is and its seed.
 
-Every clip is sampled and decoded by itself, so it is what it would be alone: the guidance ramp, the moments of the
-norms and the temporal layers never see a frame of another. The second half of this file does the same under the host's
-own samplers, which know one clip only.
+Every clip is sampled and decoded alone, so its neighbours never change it: the guidance ramp, the moments of the norms
+and the temporal layers see its own frames only. The second half of this file does the same under the host's samplers,
+which know one clip.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def count_pictures(cond: Any) -> int:
 
 
 def clip_length(latent: dict[str, Any], pictures: int = 1, num_frames: int = 0) -> int:
-    """Frames of each clip in a LATENT: `num_frames` where it is given, else what the LATENT says.
+    """Frames of each clip in a LATENT: `num_frames` unless it is 0, else the length noted in the LATENT.
 
-    A LATENT that says nothing holds a clip for each picture. Raises SVDError where its frames are not whole clips.
+    Without a note there is one clip for each picture. Raises SVDError where the frames are not whole clips.
     """
     frames = len(latent["samples"])
     length = num_frames or latent.get(NUM_FRAMES) or max(1, frames // pictures)

@@ -45,10 +45,10 @@ def run_of(transformer_options: dict[str, Any], device: torch.device) -> RunStat
     """State of the run. Under another sampler than ours, every evaluation is planned alone, and quietly."""
     if _RUN in transformer_options:
         return transformer_options[_RUN]
-    return RunState(host_memory("automatic", device, logging.DEBUG), StepCache(MODES["exact"]))
+    return RunState(make_memory("automatic", device, logging.DEBUG), StepCache(MODES["exact"]))
 
 
-def host_memory(choice: str, device: torch.device, log_level: int = logging.INFO) -> SamplingMemory:
+def make_memory(choice: str, device: torch.device, log_level: int = logging.INFO) -> SamplingMemory:
     """Memory of a run on a device of the host.
 
     The host may free more memory during the run, so only the size of the whole device is a limit.

@@ -38,7 +38,7 @@ from .weights import load_part, num_parameters
 
 
 class HostUNet(VideoUNet):
-    """The core UNet behind the call that the host makes."""
+    """The core UNet, called as the host calls its own."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class SVDModel(comfy.model_base.SVD_img2vid):
         self.embedder = Timestep(256)
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
-        """Under the host's own samplers: where the conditioning holds several pictures, each has a clip of its own."""
+        """Conditioning under the host's own samplers: each of several pictures has a clip of its own."""
         num_frames = count_frames_per_picture(kwargs.get("cross_attn"), len(kwargs["noise"]))
         if num_frames < len(kwargs["noise"]):
             kwargs["cross_attn"] = kwargs["cross_attn"].repeat_interleave(num_frames, dim=0)  # (b t) 1 d
@@ -213,7 +213,7 @@ def make_latent_format(colours: LatentColours) -> Any:
 
 
 def make_model(checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool = True) -> Any:
-    """A ModelPatcher with the checkpoint's UNet. dtype: of the weights; None lets the host choose for its device."""
+    """A ModelPatcher with the checkpoint's UNet. dtype: type of the weights; None lets the host choose."""
     device = model_management.get_torch_device()
     parameters = num_parameters(checkpoint, "unet")
     config = SVDModelConfig(host_unet_config(checkpoint.unet))

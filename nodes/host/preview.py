@@ -20,23 +20,26 @@ TINY_DECODERS = ("taesdv.safetensors", "taesdv.pth", "taesdv_decoder.safetensors
 
 
 class Preview:
-    """Of one run of one or several clips. TAESDV's colours where models/vae_approx has it, else a linear guess."""
+    """Progress and previews of a run of one or several clips.
+
+    A previewer that the user has chosen comes first, then TAESDV from models/vae_approx, else a linear guess.
+    """
 
     def __init__(self, model: Any, total: int) -> None:
-        """total: steps of all clips."""
+        """total: number of steps, all clips together."""
         self.bar, self.total = ProgressBar(total), total
         self.latent_format = model.model.latent_format
-        self.chosen = chosen_previewer(model)
+        self.chosen = choose_previewer(model)
         # TAESDV knows the latents that the host's decoders of this format know.
         known = self.chosen is None and self.latent_format.taesd_decoder_name is not None
-        self.decoder = tiny_decoder(model.load_device) if known else None
+        self.decoder = load_taesdv(model.load_device) if known else None
 
     def show(self, step: int, x0: Tensor, x: Tensor, total_steps: int, done: int = 0) -> None:
-        """The host's callback. done: steps of the clips before."""
+        """Callback of the host after each step. done: number of steps of the clips before."""
         self.bar.update_absolute(done + step + 1, self.total, self.picture(x0))
 
     def picture(self, x0: Tensor) -> Any:
-        """In the form that the host sends to the page. x0: t 4 h w."""
+        """The picture in the form that the host sends to the page. x0: t 4 h w."""
         size = latent_preview.MAX_PREVIEW_RESOLUTION
         if self.chosen is not None:
             return self.chosen.decode_latent_to_preview_image("JPEG", x0)
@@ -46,22 +49,22 @@ class Preview:
         return "JPEG", contact_sheet(colours), size
 
 
-def chosen_previewer(model: Any) -> Any:
-    """The host's previewer, or that of a pack in its place, where the user has asked for more than a linear guess."""
+def choose_previewer(model: Any) -> Any:
+    """The host's previewer, or another pack's in its place; None where the user is content with a linear guess."""
     previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
     return None if type(previewer) is latent_preview.Latent2RGBPreviewer else previewer
 
 
-def tiny_decoder(device: Any) -> TinyVideoDecoder | None:
-    """TAESDV from models/vae_approx. A file that is something else is named in the log and left alone."""
+def load_taesdv(device: Any) -> TinyVideoDecoder | None:
+    """TAESDV from models/vae_approx, or None. A file that cannot be read is named in the log."""
     offered = folder_paths.get_filename_list("vae_approx")
     name = next((name for name in TINY_DECODERS if name in offered), None)
     if name is None:
         return None
     try:
-        # safe_load: of a .pth nothing but tensors is read, no code.
+        # safe_load reads only tensors from a .pth, and never runs code in it.
         tensors = comfy.utils.load_torch_file(folder_paths.get_full_path_or_raise("vae_approx", name), safe_load=True)
         return load_tiny_decoder(tensors).to(device)
-    except Exception as error:  # noqa: BLE001 - whatever stands in the file, a preview ends no run
+    except Exception as error:  # noqa: BLE001 - whatever is in the file, a preview must not end a run
         logger.warning("The preview does without models/vae_approx/%s: %s", name, error)
         return None

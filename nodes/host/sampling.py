@@ -21,7 +21,7 @@ from ...svd_core.diffusion.step_cache import StepCache
 from ...svd_core.errors import needing
 from .folders import model_management
 from .latents import ClipRun
-from .memory import RunState, host_memory
+from .memory import RunState, make_memory
 from .preview import Preview
 
 logger = logging.getLogger(__name__)
@@ -37,12 +37,12 @@ class PerFrameGuider(comfy.samplers.CFGGuider):
         self.set_cfg(float(scale.max()))
         self.scale = scale
         cache = StepCache(mode, 2 if guidance.needs_uncond(scale) else 1)
-        self.state = RunState(host_memory(memory, self.model_patcher.load_device), cache)
+        self.state = RunState(make_memory(memory, self.model_patcher.load_device), cache)
 
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Tensor:
-        """The guided x0, t 4 h w. The unconditional branch is left out only where no frame needs it."""
+        """The guided x0, t 4 h w. The unconditional branch is left out where no frame needs it."""
         options = dict(model_options or {})
         scale = self.state.cache.mode.scale_at(timestep.max(), self.scale)
         options["sampler_cfg_function"] = partial(_guide, scale)
@@ -70,7 +70,7 @@ def _guide(scale: Tensor, args: dict[str, Any]) -> Tensor:
     return guidance.guide(args["uncond"], args["cond"], scale)
 
 
-def host_sampler(name: str, generator: torch.Generator) -> Any:
+def make_sampler(name: str, generator: torch.Generator) -> Any:
     """One of our samplers behind the interface that the host's guiders call."""
     sample = choose_sampler(name)
 
@@ -132,7 +132,7 @@ def _sample_clip(model: Any, run: ClipRun, sampling: Sampling, callback: Any) ->
         return guider.sample(
             initial,
             samples,
-            host_sampler(sampling.sampler, noise.step_generator(run.seed)),
+            make_sampler(sampling.sampler, noise.step_generator(run.seed)),
             sampling.sigmas,
             denoise_mask=run.latent.get("noise_mask"),
             callback=callback,

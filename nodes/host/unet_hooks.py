@@ -30,7 +30,7 @@ class HostHooks(UNetHooks):
     def __init__(
         self, options: dict[str, Any], control: dict[str, Any] | None, model_channels: int, call: dict[str, Any]
     ) -> None:
-        """call: the arguments of the pass, for patches that want to see them."""
+        """call: the arguments of the pass; some patches read them."""
         self.options = options
         self.control = control
         self.model_channels = model_channels
@@ -110,7 +110,7 @@ class HostHooks(UNetHooks):
         )
 
     def norm_parameters(self, norm: nn.GroupNorm, like: Tensor) -> tuple[Tensor, Tensor]:
-        """With what the host has put on them: they may lie elsewhere, or be patched as they are cast."""
+        """Weight and bias as the host casts them: they may be on another device, or patched when they are used."""
         return cast_bias_weight(norm, like)
 
     def cross_attention(self, attn: CrossAttention, x: Tensor, context: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ class HostHooks(UNetHooks):
         return out
 
     def _replacement(self, name: str) -> Callable[..., Tensor] | None:
-        """A patch for this very transformer block, else for its whole numbered block."""
+        """The patch for this transformer block, else the one for its whole numbered block."""
         block = self.options["block"]
         candidates = self.replacements.get(name, {})
         return candidates.get((*block, self.options.get("block_index", 0)), candidates.get(block))

@@ -35,7 +35,7 @@ class SVDVAE(comfy.sd.VAE):
     """
 
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype | None) -> None:
-        """dtype: of the stored weights, by default that of the file. The host's VAE options choose the decode's."""
+        """dtype: type of the stored weights, by default the file's. The host's VAE options choose the decode's."""
         config = checkpoint.vae
         self.device = model_management.vae_device()
         self.vae_dtype = model_management.vae_dtype(self.device, [torch.float16, torch.float32])
@@ -56,7 +56,7 @@ class SVDVAE(comfy.sd.VAE):
         self.model_size()
 
     def _describe(self, config: AutoencoderConfig) -> None:
-        """What the host's class says of its latents and pictures, for the methods inherited from it."""
+        """Set the attributes that methods inherited from the host's class read."""
         self.config = config
         self.latent_channels = config.latent_channels
         self.output_channels = config.image_channels
@@ -74,13 +74,13 @@ class SVDVAE(comfy.sd.VAE):
         self.audio_sample_rate = 44100
 
     def _encode_bytes(self, shape: torch.Size, dtype: torch.dtype) -> int:
-        """shape: b 3 h w. One picture at a time, in fp32 whatever the weights are."""
+        """Bytes for encoding one picture at a time, in fp32 whatever the weights are. shape: b 3 h w."""
         height, width = shape[-2:]
         scale = self.config.downscale
         return encode_bytes(self.config, height // scale, width // scale)
 
     def _decode_bytes(self, shape: torch.Size, dtype: torch.dtype) -> int:
-        """shape: t 4 h w. What a decode one frame at a time needs, its buffers on the device."""
+        """Bytes for a decode of one frame at a time, with its buffers on the device. shape: t 4 h w."""
         num_frames, _, height, width = shape
         return decode_footprint(DecodeCall(self.config, height, width, num_frames, dtype), DecodePlan(1)).device
 
@@ -105,7 +105,10 @@ class SVDVAE(comfy.sd.VAE):
         return self.decode_clip(samples, frames_at_once=1)
 
     def decode_clip(self, latents: Tensor, frames_at_once: int = 0) -> Tensor:
-        """latents: t 4 h w, one clip; frames_at_once: 0 chooses by the free memory and never changes the result."""
+        """Decode one clip, t 4 h w. frames_at_once: 0 lets the free memory decide; the result is the same.
+
+        Returns t 8h 8w 3 in [0, 1].
+        """
         needed = self.memory_used_decode(latents.shape, self.vae_dtype)
         model_management.load_models_gpu([self.patcher], memory_required=needed)
         frames = decode_in_free_memory(

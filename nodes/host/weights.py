@@ -15,7 +15,7 @@ from ...svd_core.checkpoints import Checkpoint
 
 
 def open_host_file() -> Callable[[Path], Mapping[str, Tensor]] | None:
-    """The host's own file mapping where it streams weights from disk by itself, else None: the core's."""
+    """The host's file reader where the host streams weights from disk, else None for the core's reader."""
     if not comfy.memory_management.aimdo_enabled:
         return None
     return lambda path: comfy.utils.load_torch_file(str(path))
@@ -33,10 +33,10 @@ def load_part(
     dynamic: bool,
     matrix_dtype: torch.dtype | None = None,
 ) -> None:
-    """Fill a module that the host's patcher already holds. Dtypes are those of `Checkpoint.read`.
+    """Fill a module that the host's patcher already holds. dtype, matrix_dtype: see `Checkpoint.read`.
 
-    A dynamic patcher wants the file's own tensors, whatever their type: it faults them in and casts them at use. Any
-    other gets copies, streamed: the host moves, pins and patches what it is given, and the file stays free.
+    A dynamic patcher takes the file's own tensors, whatever their type: it reads them in and casts them when they are
+    used. Other patchers get copies: the host moves, pins and patches them, and the file stays free.
     """
     if dynamic:
         module.load_state_dict(dict(checkpoint.read(part, matrix_dtype=matrix_dtype)), strict=True, assign=True)

@@ -44,11 +44,11 @@ class _Network:
         self.y = torch.randn(6, 768)
 
     def run(self, choice: str, options: dict[str, Any] | None = None, control: Any = None) -> Tensor:
-        from pack_as_the_host_loads_it.nodes.host.memory import RunState, host_memory
+        from pack_as_the_host_loads_it.nodes.host.memory import RunState, make_memory
         from pack_as_the_host_loads_it.svd_core.diffusion.speed import MODES
         from pack_as_the_host_loads_it.svd_core.diffusion.step_cache import StepCache
 
-        state = RunState(host_memory(choice, CPU), StepCache(MODES["exact"]))
+        state = RunState(make_memory(choice, CPU), StepCache(MODES["exact"]))
         options = state.add_to({"cond_or_uncond": [0, 1], **(options or {})})
         rest = {"num_video_frames": 3, "transformer_options": options, "control": control}
         return self.unet(self.x, torch.zeros(6), context=self.context, y=self.y, **rest)
