@@ -22,7 +22,7 @@ def open_host_file() -> Callable[[Path], Mapping[str, Tensor]] | None:
 
 
 def num_parameters(checkpoint: Checkpoint, part: str) -> int:
-    return sum(math.prod(entry.shape) for entry in checkpoint.plan(part).values())
+    return sum(math.prod(entry.shape) for entry in checkpoint.parameters_of(part).values())
 
 
 def load_part(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..config import UNetConfig
 from ..errors import SVDError
-from .entries import Entries, stored
+from .entries import Entries, keep
 from .header import Header, read_header
 from .inventory import unet_shapes
 from .load import Checkpoint
@@ -48,7 +48,7 @@ def extend(checkpoint: Checkpoint, path: str | Path) -> Checkpoint:
     header = read_header(path)
     config = extended_config(checkpoint.unet, header, checkpoint.name)
     names = extension_names(config)
-    entries: Entries = {ours: stored(header.tensors[theirs]) for theirs, ours in names.items()}
+    entries: Entries = {ours: keep(header.tensors[theirs]) for theirs, ours in names.items()}
     return replace(
         checkpoint,
         config=replace(checkpoint.config, unet=config),

@@ -64,7 +64,7 @@ def read_header(path: str | Path) -> Header:
     """
     path = Path(path)
     if path.suffix.lower() in PICKLE_SUFFIXES:
-        raise SVDError(pickle_sentence(path))
+        raise SVDError(describe_pickle(path))
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -78,7 +78,7 @@ def read_header(path: str | Path) -> Header:
     return _parse(path, head, end, size)
 
 
-def pickle_sentence(path: Path) -> str:
+def describe_pickle(path: Path) -> str:
     return (
         f"{path.name} is a pickle, and opening a pickle can run any code hidden in it: convert it to .safetensors, "
         f"or download the .safetensors version."
@@ -112,7 +112,7 @@ def _read_json(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, Any], i
 
 def _refuse_other_formats(path: Path, start: bytes) -> None:
     if start.startswith(_PICKLE_STARTS):
-        raise SVDError(pickle_sentence(path))
+        raise SVDError(describe_pickle(path))
     if start.startswith(b"GGUF"):
         raise SVDError(f"{path.name} is a GGUF file, which SVD Nodes does not read: pick the .safetensors version.")
     text = start.lstrip().lower()

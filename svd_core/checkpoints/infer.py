@@ -1,120 +1,83 @@
-"""Configurations from tensor shapes, and from metadata where shapes cannot tell."""
+"""Infer the configuration of each network from the shapes of its tensors."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import fields, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from ..config import AutoencoderConfig, ClipVisionConfig, UNetConfig
 from ..errors import SVDError
 from .inventory import Shape, clip_shapes, unet_shapes, vae_shapes
-from .names import numbered
+from .names import count_numbered
+from .settings import METADATA_KEY, Settings, apply_settings, count_heads
 
 Shapes = Mapping[str, Shape]
-Settings = Mapping[str, Any]
-Config = TypeVar("Config", UNetConfig, AutoencoderConfig, ClipVisionConfig)
 
-METADATA_KEY = "svd_config"
-PARTS = ("unet", "vae", "clip")
 TITLES = {"unet": "UNet", "vae": "VAE", "clip": "CLIP image encoder"}
-RELEASED_CLIP_HEAD_WIDTH = 80
-
-
-def metadata_settings(name: str, metadata: Mapping[str, str]) -> dict[str, Settings]:
-    """The settings of each part from a file's `svd_config` metadata; empty without it."""
-    text = metadata.get(METADATA_KEY)
-    if text is None:
-        return {}
-    settings = parse_settings(name, text)
-    if not all(isinstance(value, dict) for value in settings.values()):
-        raise SVDError(_unreadable(name))
-    return settings
-
-
-def parse_settings(name: str, text: str | bytes) -> dict[str, Any]:
-    """A JSON object. Raises SVDError for anything else."""
-    try:
-        settings = json.loads(text)
-    except ValueError:
-        settings = None
-    if not isinstance(settings, dict):
-        raise SVDError(_unreadable(name))
-    return settings
-
-
-def _unreadable(name: str) -> str:
-    return f"{name} has unreadable {METADATA_KEY} metadata: save the checkpoint again."
-
-
-def released_num_heads(width: int) -> int:
-    """Of an image tower."""
-    return max(1, width // RELEASED_CLIP_HEAD_WIDTH)
 
 
 def infer_unet(name: str, shapes: Shapes, settings: Settings) -> UNetConfig:
-    """The UNet's configuration; raises SVDError when the shapes are those of another network."""
-    with _Shapes(name, "unet", shapes) as s:
+    """The UNet's configuration. Raises SVDError for the shapes of another network."""
+    with _ShapeReader(name, "unet", shapes) as s:
         channels, in_channels = s["input_blocks.0.0.weight"][:2]
-        levels = _unet_levels(s)
+        levels = _read_levels(s)
         config = UNetConfig(
             in_channels=in_channels,
             out_channels=s["out.2.weight"][0],
             model_channels=channels,
-            channel_mult=s.multiples([width for width, _, _ in levels], channels),
-            num_res_blocks=s.same([blocks for _, _, blocks in levels]),
+            channel_mult=s.divide_widths([width for width, _, _ in levels], channels),
+            num_res_blocks=s.single_count([blocks for _, _, blocks in levels]),
             attention_levels=tuple(attends for _, attends, _ in levels),
-            transformer_depth=numbered(s.shapes, "middle_block.1.transformer_blocks."),
+            transformer_depth=count_numbered(s.shapes, "middle_block.1.transformer_blocks."),
             context_dim=s["middle_block.1.transformer_blocks.0.attn2.to_k.weight"][1],
             adm_in_channels=s["label_emb.0.0.weight"][1],
             num_positions=s.shapes.get("middle_block.1.time_positions.table.weight", (0,))[0],
         )
-    config = with_settings(name, "unet", config, settings)
+    config = apply_settings(name, "unet", config, settings)
     attended = [width for width, attends in zip(config.widths, config.attention_levels, strict=True) if attends]
-    _divides(name, "unet", "norm_groups", config.norm_groups, config.widths)
-    _divides(name, "unet", "head_dim", config.head_dim, [*attended, config.widths[-1]])
+    _check_divides(name, "unet", "norm_groups", config.norm_groups, config.widths)
+    _check_divides(name, "unet", "head_dim", config.head_dim, [*attended, config.widths[-1]])
     check_complete(name, "unet", unet_shapes(config), shapes)
     return config
 
 
 def infer_vae(name: str, shapes: Shapes, settings: Settings) -> AutoencoderConfig:
-    """The autoencoder's configuration; raises SVDError when the shapes are those of another network."""
-    with _Shapes(name, "vae", shapes) as s:
+    """The autoencoder's configuration. Raises SVDError for the shapes of another network."""
+    with _ShapeReader(name, "vae", shapes) as s:
         channels, image_channels = s["encoder.conv_in.weight"][:2]
-        levels = range(numbered(shapes, "encoder.down."))
+        levels = range(count_numbered(shapes, "encoder.down."))
         widths = [s[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in levels]
         config = AutoencoderConfig(
             image_channels=image_channels,
             latent_channels=s["decoder.conv_in.weight"][1],
             channels=channels,
-            channel_mult=s.multiples(widths, channels),
-            num_res_blocks=s.same([numbered(shapes, f"encoder.down.{level}.block.") for level in levels]),
+            channel_mult=s.divide_widths(widths, channels),
+            num_res_blocks=s.single_count([count_numbered(shapes, f"encoder.down.{level}.block.") for level in levels]),
             temporal_decoder="decoder.mid.block_1.mix_factor" in shapes,
         )
-    config = with_settings(name, "vae", config, settings)
-    _divides(name, "vae", "norm_groups", config.norm_groups, config.widths)
+    config = apply_settings(name, "vae", config, settings)
+    _check_divides(name, "vae", "norm_groups", config.norm_groups, config.widths)
     check_complete(name, "vae", vae_shapes(config), shapes)
     return config
 
 
 def infer_clip(name: str, shapes: Shapes, settings: Settings) -> ClipVisionConfig:
-    """The image tower's configuration; raises SVDError when the shapes are those of another network."""
-    with _Shapes(name, "clip", shapes) as s:
+    """The image encoder's configuration. Raises SVDError for the shapes of another network."""
+    with _ShapeReader(name, "clip", shapes) as s:
         width, _, patch, _ = s["vision_model.embeddings.patch_embedding.weight"]
         patches = s["vision_model.embeddings.position_embedding.weight"][0] - 1
         config = ClipVisionConfig(
             width=width,
-            num_layers=numbered(shapes, "vision_model.encoder.layers."),
-            num_heads=released_num_heads(width),
+            num_layers=count_numbered(shapes, "vision_model.encoder.layers."),
+            num_heads=count_heads(width),
             mlp_width=s["vision_model.encoder.layers.0.mlp.fc1.weight"][0],
             patch_size=patch,
             image_size=math.isqrt(max(patches, 0)) * patch,
             projection_dim=s["visual_projection.weight"][0],
         )
-    config = with_settings(name, "clip", config, settings)
-    _divides(name, "clip", "num_heads", config.num_heads, [config.width])
+    config = apply_settings(name, "clip", config, settings)
+    _check_divides(name, "clip", "num_heads", config.num_heads, [config.width])
     check_complete(name, "clip", clip_shapes(config), shapes)
     return config
 
@@ -143,46 +106,7 @@ def check_complete(name: str, part: str, wanted: Shapes, found: Shapes) -> None:
             raise SVDError(f"The {title} of {name} has {key} of {shapes}: pick another file.")
 
 
-# --- what shapes cannot show -------------------------------------------------------------------------------------
-
-
-def with_settings(name: str, part: str, config: Config, settings: Settings) -> Config:
-    """The configuration with a file's own settings; those that shapes show must agree with the shapes."""
-    known = {field.name: getattr(config, field.name) for field in fields(config)}
-    changes = {}
-    for key, value in settings.items():
-        if key not in known:
-            raise SVDError(f"{name} has the setting {part}.{key}, which this version does not know: update SVD Nodes.")
-        changes[key] = _like(known[key], value)
-        if changes[key] is None or (key not in HIDDEN[part] and changes[key] != known[key]):
-            raise SVDError(
-                f"{name} says {part}.{key} is {value}, which does not fit its tensors: save the checkpoint again."
-            )
-    return replace(config, **changes)
-
-
-HIDDEN = {
-    "unet": ("head_dim", "norm_groups", "resnet_eps", "transformer_eps", "max_period"),
-    "vae": ("norm_groups", "spatial_eps", "temporal_eps", "scale_factor"),
-    "clip": ("num_heads", "norm_eps"),
-}
-"""The fields that tensor shapes cannot show."""
-
-
-def _like(known: Any, value: Any) -> Any:
-    """The value as the type of the known one; None when it cannot be that."""
-    if isinstance(known, bool) or isinstance(value, bool):
-        return value if isinstance(known, bool) and isinstance(value, bool) else None
-    if isinstance(known, tuple):
-        return tuple(value) if isinstance(value, (list, tuple)) else None
-    if not isinstance(value, (int, float)) or value <= 0:
-        return None
-    if isinstance(known, int):
-        return int(value) if value == int(value) else None
-    return float(value)
-
-
-def _divides(name: str, part: str, key: str, value: int, widths: Collection[int]) -> None:
+def _check_divides(name: str, part: str, key: str, value: int, widths: Collection[int]) -> None:
     for width in widths:
         if width % value:
             raise SVDError(
@@ -194,46 +118,46 @@ def _divides(name: str, part: str, key: str, value: int, widths: Collection[int]
 # --- reading shapes ----------------------------------------------------------------------------------------------
 
 
-class _Shapes:
-    """Shapes by name; inside its `with` block a name that is missing or odd becomes one sentence."""
+class _ShapeReader:
+    """Shapes by name; inside its `with` block a missing name or an odd shape raises one SVDError sentence."""
 
     def __init__(self, name: str, part: str, shapes: Shapes) -> None:
         self.name, self.part, self.shapes = name, part, shapes
 
-    def __enter__(self) -> _Shapes:
+    def __enter__(self) -> _ShapeReader:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (IndexError, ValueError, ZeroDivisionError)) and not isinstance(error, SVDError):
-            raise self.other(f"its shapes do not fit ({error})") from None
+            raise self.reject(f"its shapes do not fit ({error})") from None
 
     def __getitem__(self, key: str) -> Shape:
         if key not in self.shapes:
-            raise self.other(f"{key} is missing")
+            raise self.reject(f"{key} is missing")
         return self.shapes[key]
 
-    def multiples(self, widths: list[int], channels: int) -> tuple[int, ...]:
+    def divide_widths(self, widths: list[int], channels: int) -> tuple[int, ...]:
         if any(width % channels for width in widths):
-            raise self.other(f"its widths {widths} are not multiples of {channels}")
+            raise self.reject(f"its widths {widths} are not multiples of {channels}")
         return tuple(width // channels for width in widths)
 
-    def same(self, counts: list[int]) -> int:
+    def single_count(self, counts: list[int]) -> int:
         if len(set(counts)) != 1 or counts[0] < 1:
-            raise self.other(f"its levels have {counts} blocks, not the same number each")
+            raise self.reject(f"its levels have {counts} blocks, not the same number each")
         return counts[0]
 
-    def other(self, why: str) -> SVDError:
+    def reject(self, why: str) -> SVDError:
         return SVDError(
-            f"The {TITLES[self.part]} of {self.name} is incomplete or not that of Stable Video Diffusion ({why}): "
+            f"The {TITLES[self.part]} of {self.name} is incomplete or belongs to another model ({why}): "
             f"download the file again or pick another."
         )
 
 
-def _unet_levels(s: _Shapes) -> list[tuple[int, bool, int]]:
+def _read_levels(s: _ShapeReader) -> list[tuple[int, bool, int]]:
     """(width, attends, number of blocks) of each level, finest first."""
     levels: list[tuple[int, bool, int]] = []
     width, attends, blocks = 0, False, 0
-    for index in range(1, numbered(s.shapes, "input_blocks.")):
+    for index in range(1, count_numbered(s.shapes, "input_blocks.")):
         if f"input_blocks.{index}.0.op.weight" in s.shapes:
             levels.append((width, attends, blocks))
             blocks = 0

@@ -1,4 +1,4 @@
-"""Where the tensors of each part are: one file, or a folder in the diffusers layout."""
+"""The layouts a checkpoint may have: one file, or a folder as diffusers saves it."""
 
 from __future__ import annotations
 
@@ -10,84 +10,80 @@ from typing import Any
 
 from ..errors import SVDError
 from .entries import Refs
-from .header import PICKLE_SUFFIXES, Header, pickle_sentence, read_header
-from .infer import PARTS, Settings, metadata_settings
+from .header import PICKLE_SUFFIXES, Header, describe_pickle, read_header
 from .inventory import CLIP_PREFIX
-from .settings import stored_settings
+from .settings import PARTS, Settings, read_config_json, read_metadata, read_settings_tensors
 
 FOLDERS = {"unet": "unet", "vae": "vae", "clip": "image_encoder"}
-NUM_FRAMES_KEY = "svd_num_frames"
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "clip": "model"}
-_VARIANTS = ("", ".fp16", ".bf16")  # full precision first: it loses nothing, and is read at any dtype
+NUM_FRAMES_KEY = "svd_num_frames"
+_VARIANTS = ("", ".fp16", ".bf16")  # full precision first: it loses nothing, and can be read as any dtype
 
 
 @dataclass(frozen=True)
-class Source:
-    """The headers of one file or folder, and the settings that come with them."""
+class CheckpointFiles:
+    """The headers of a file or folder, and the settings that come with them."""
 
     path: Path
     layout: str  # "single file", "comfyui", "diffusers file" or "diffusers folder"
-    refs: Mapping[str, Refs]  # by part; a file offers all its tensors to every part
+    refs: Mapping[str, Refs]  # by part; a single file offers all its tensors to every part
     settings: Mapping[str, Settings]  # by part; fields of the configurations
-    num_frames: int | None = None  # trained length, where stated
+    num_frames: int | None = None  # trained length, if stated
 
     @property
     def name(self) -> str:
         return self.path.name
 
 
-def open_source(path: str | Path) -> Source:
-    """Reads the headers at a path; raises SVDError when there is no checkpoint there."""
+def read_files(path: str | Path) -> CheckpointFiles:
+    """Read the headers at a path. Raises SVDError if there is no checkpoint."""
     path = Path(path)
-    if path.is_dir():
-        return _open_folder(path)
-    return _open_file(path)
+    return _read_folder(path) if path.is_dir() else _read_file(path)
 
 
-def _open_file(path: Path) -> Source:
+def _read_file(path: Path) -> CheckpointFiles:
     header = read_header(path)
     refs = header.tensors
-    settings = stored_settings(path.name, refs) | metadata_settings(path.name, header.metadata)
-    layout, num_frames = "single file", _stated_frames(header.metadata)
+    settings = read_settings_tensors(path.name, refs) | read_metadata(path.name, header.metadata)
+    layout, num_frames = "single file", _parse_num_frames(header.metadata)
     if f"{CLIP_PREFIX}vision_model.embeddings.class_embedding" in refs:
         layout = "comfyui"
     elif "conv_in.weight" in refs:
         layout = "diffusers file"
         config = _read_json(path.with_name("config.json"))
-        num_frames = num_frames or _num_frames(config)
-        settings["unet"] = {**_unet_settings(path.name, config), **settings.get("unet", {})}
-    return Source(path, layout, dict.fromkeys(PARTS, refs), settings, num_frames)
+        num_frames = num_frames or _get_num_frames(config)
+        settings["unet"] = {**read_config_json("unet", path.name, config), **settings.get("unet", {})}
+    return CheckpointFiles(path, layout, dict.fromkeys(PARTS, refs), settings, num_frames)
 
 
-def _stated_frames(metadata: Mapping[str, str]) -> int | None:
-    """Trained length, as the conversion from a folder writes it down."""
-    stated = metadata.get(NUM_FRAMES_KEY, "")
-    return int(stated) if stated.isdecimal() and int(stated) > 0 else None
+def _parse_num_frames(metadata: Mapping[str, str]) -> int | None:
+    """Trained length, as the conversion from a folder writes it into the metadata."""
+    text = metadata.get(NUM_FRAMES_KEY, "")
+    return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
 # --- diffusers folders -------------------------------------------------------------------------------------------
 
 
-def _open_folder(path: Path) -> Source:
+def _read_folder(path: Path) -> CheckpointFiles:
     if not (path / FOLDERS["unet"]).is_dir():
-        raise SVDError(_no_unet_sentence(path))
+        raise SVDError(_describe_missing_unet(path))
     refs: dict[str, Refs] = {}
     settings: dict[str, Settings] = {}
     for part, folder in FOLDERS.items():
-        headers = list(_headers(path / folder, STEMS[part]))
+        headers = list(_read_headers(path / folder, STEMS[part]))
         refs[part] = {name: ref for header in headers for name, ref in header.tensors.items()}
-        config = _read_json(path / folder / "config.json")
-        stated = _CONFIG_SETTINGS[part](f"{path.name}/{folder}", config)
+        own = read_config_json(part, f"{path.name}/{folder}", _read_json(path / folder / "config.json"))
         for header in headers:
-            stated |= metadata_settings(header.path.name, header.metadata).get(part, {})
-        settings[part] = stated
+            own |= read_metadata(header.path.name, header.metadata).get(part, {})
+        settings[part] = own
     if not refs["unet"]:
         raise SVDError(f"{path.name}/unet holds no .safetensors weights: download the folder again.")
-    num_frames = _num_frames(_read_json(path / FOLDERS["unet"] / "config.json"))
-    return Source(path, "diffusers folder", refs, settings, num_frames)
+    num_frames = _get_num_frames(_read_json(path / FOLDERS["unet"] / "config.json"))
+    return CheckpointFiles(path, "diffusers folder", refs, settings, num_frames)
 
 
-def _no_unet_sentence(path: Path) -> str:
+def _describe_missing_unet(path: Path) -> str:
     if (path / "config.json").is_file():
         return f"{path.name} is one part of a diffusers model: pick the folder above it, the one that holds unet/."
     files = sorted(path.glob("*.safetensors"))
@@ -96,8 +92,8 @@ def _no_unet_sentence(path: Path) -> str:
     return f"{path.name} is a folder without unet/, so not a model in the diffusers layout: pick another."
 
 
-def _headers(folder: Path, stem: str) -> Iterator[Header]:
-    """The headers of a part's weights: one file or several, full precision before variants; none if it has none."""
+def _read_headers(folder: Path, stem: str) -> Iterator[Header]:
+    """Yield the headers of a part's weights: one file or several, full precision before variants; none if absent."""
     for variant in _VARIANTS:
         single = folder / f"{stem}{variant}.safetensors"
         index = folder / f"{stem}.safetensors.index{variant}.json"
@@ -105,14 +101,14 @@ def _headers(folder: Path, stem: str) -> Iterator[Header]:
             yield read_header(single)
             return
         if index.is_file():
-            yield from map(read_header, _shards(index))
+            yield from map(read_header, _list_shards(index))
             return
     pickles = [file for file in sorted(folder.glob(f"{stem}*")) if file.suffix in PICKLE_SUFFIXES]
     if pickles:
-        raise SVDError(pickle_sentence(pickles[0]))
+        raise SVDError(describe_pickle(pickles[0]))
 
 
-def _shards(index: Path) -> list[Path]:
+def _list_shards(index: Path) -> list[Path]:
     weight_map = _read_json(index).get("weight_map")
     names = sorted(set(weight_map.values())) if isinstance(weight_map, dict) else []
     if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
@@ -123,11 +119,8 @@ def _shards(index: Path) -> list[Path]:
     return [index.parent / name for name in names]
 
 
-# --- config.json -------------------------------------------------------------------------------------------------
-
-
 def _read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; empty when there is no such file."""
+    """A JSON object; empty if there is no such file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -139,38 +132,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _num_frames(config: Mapping[str, Any]) -> int | None:
+def _get_num_frames(config: Mapping[str, Any]) -> int | None:
     num_frames = config.get("num_frames")
     return num_frames if isinstance(num_frames, int) else None
-
-
-def _unet_settings(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """diffusers states heads per level where we state the width of a head."""
-    heads, widths = config.get("num_attention_heads"), config.get("block_out_channels")
-    if heads is None or not isinstance(widths, list):
-        return {}
-    heads = heads if isinstance(heads, list) else [heads] * len(widths)
-    try:
-        head_dims = {width / count for width, count in zip(widths, heads, strict=True)}
-    except (TypeError, ValueError, ZeroDivisionError):
-        raise SVDError(f"{name}/config.json has unusable num_attention_heads: download the file again.") from None
-    if len(head_dims) != 1:
-        raise SVDError(f"{name} has attention heads of different widths, which is not supported: pick another model.")
-    return {"head_dim": head_dims.pop()}
-
-
-def _vae_settings(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    return {"scale_factor": config["scaling_factor"]} if "scaling_factor" in config else {}
-
-
-def _clip_settings(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    activation = config.get("hidden_act", "gelu")
-    if activation != "gelu":
-        raise SVDError(
-            f"{name} uses the activation {activation}; Stable Video Diffusion's encoder uses gelu: pick another."
-        )
-    names = {"num_attention_heads": "num_heads", "layer_norm_eps": "norm_eps"}
-    return {ours: config[theirs] for theirs, ours in names.items() if theirs in config}
-
-
-_CONFIG_SETTINGS = {"unet": _unet_settings, "vae": _vae_settings, "clip": _clip_settings}

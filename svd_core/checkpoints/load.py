@@ -1,4 +1,4 @@
-"""Opening a checkpoint, and filling a network from it."""
+"""Open a checkpoint, and fill a network from it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from ..config import AutoencoderConfig, ClipVisionConfig, ModelConfig, UNetConfig
 from ..errors import SVDError
-from .entries import Entries, Entry, Refs, find_clip, find_unet, find_vae
-from .identify import identify
-from .infer import PARTS, TITLES, check_complete, infer_clip, infer_unet, infer_vae
-from .layouts import Source, open_source
-from .releases import EXVIDEO, Release, guess_release
+from .entries import Entries, Entry, Refs
+from .find import find_clip, find_unet, find_vae
+from .identify import guess_release, identify_other
+from .infer import TITLES, check_complete, infer_clip, infer_unet, infer_vae
+from .layouts import CheckpointFiles, read_files
+from .releases import EXVIDEO, Release
+from .settings import PARTS
 from .stream import OpenFile, SafetensorsFile, stream
 
 _FIND: dict[str, Callable[[Refs], Entries | None]] = {"unet": find_unet, "vae": find_vae, "clip": find_clip}
@@ -31,7 +33,7 @@ class Checkpoint:
     layout: str
     config: ModelConfig
     release: Release | None
-    num_frames: int | None  # trained length: of the files where they state it, else of the release
+    num_frames: int | None  # trained length: stated in the files, or else the release's
     parts: dict[str, Entries] = field(repr=False)
     open_file: OpenFile = field(default=SafetensorsFile, repr=False)
 
@@ -41,11 +43,11 @@ class Checkpoint:
 
     @property
     def missing_parts(self) -> tuple[str, ...]:
-        """Of "unet", "vae", "clip": those neither the file nor its companion holds."""
+        """Those of "unet", "vae" and "clip" that neither the file nor its companion holds."""
         return tuple(part for part in PARTS if part not in self.parts)
 
     def require(self, *parts: str) -> None:
-        """Raises SVDError when one of the parts is missing."""
+        """Raises SVDError if one of the parts is missing."""
         missing = [TITLES[part] for part in parts if part not in self.parts]
         if missing:
             raise SVDError(
@@ -55,7 +57,7 @@ class Checkpoint:
 
     @property
     def unet(self) -> UNetConfig:
-        """The UNet's configuration. Raises SVDError when the part is missing; so do `vae` and `clip`."""
+        """The UNet's configuration. Raises SVDError if the part is missing; so do `vae` and `clip`."""
         self.require("unet")
         return cast(UNetConfig, self.config.unet)
 
@@ -69,15 +71,15 @@ class Checkpoint:
         self.require("clip")
         return cast(ClipVisionConfig, self.config.clip)
 
-    def plan(self, part: str) -> dict[str, Entry]:
-        """How each parameter of a part is made; reads nothing. Raises SVDError when the part is missing."""
+    def parameters_of(self, part: str) -> dict[str, Entry]:
+        """The parameters of a part, as recipes: reads no weights. Raises SVDError if the part is missing."""
         self.require(part)
         return dict(self.parts[part])
 
     def dtype(self, part: str) -> torch.dtype:
-        """The dtype most of a part is stored in."""
+        """The dtype in which most of a part is stored."""
         sizes: Counter[torch.dtype] = Counter()
-        for entry in self.plan(part).values():
+        for entry in self.parameters_of(part).values():
             sizes[entry.dtype] += sum(ref.nbytes for ref in entry.sources)
         return sizes.most_common(1)[0][0]
 
@@ -89,41 +91,41 @@ class Checkpoint:
         transient: bool = False,
         matrix_dtype: torch.dtype | None = None,
     ) -> Iterator[tuple[str, Tensor]]:
-        """Parameter names and tensors of a part, one at a time, as stored or at the given dtype and device.
+        """Yield names and tensors of a part, one at a time, as stored or at the given dtype and device.
 
-        matrix_dtype: of matrices and convolutions, where it is another than that of vectors.
+        matrix_dtype: for matrices and convolutions, if they differ from vectors.
         Tensors that need no conversion are views of the mapped file: keep the file in place while they live.
-        transient: the caller copies each tensor and lets go of it before it asks for the next, so that no view keeps
-        the mapping.
+        transient: promises that each tensor is copied and dropped before the next is asked for, so that the mapping
+        can be released in between.
         """
-        return stream(self.plan(part), self.open_file, dtype, device, transient, matrix_dtype)
+        return stream(self.parameters_of(part), self.open_file, dtype, device, transient, matrix_dtype)
 
 
 def open_checkpoint(
     path: str | Path, companion: str | Path | None = None, *, open_file: OpenFile | None = None
 ) -> Checkpoint:
-    """Reads the headers of a checkpoint: a .safetensors file or a folder in the diffusers layout.
+    """Read the headers of a checkpoint: a .safetensors file, or a folder in the diffusers layout.
 
     companion: a second file or folder, for the VAE and image encoder that the first one lacks.
     open_file: maps a safetensors file to its tensors by name, in place of the safetensors library.
     Raises SVDError for anything that is not a Stable Video Diffusion checkpoint.
     """
-    source = open_source(path)
-    kind = identify(source.refs["unet"])
-    if kind:
-        raise SVDError(kind.sentence(source.name))
-    found = _find_parts(source, PARTS)
+    files = read_files(path)
+    other = identify_other(files.refs["unet"])
+    if other:
+        raise SVDError(other.describe(files.name))
+    found = _find_parts(files, PARTS)
     lacking = tuple(part for part in PARTS if part not in found)
     if companion is not None and lacking:
-        found |= _from_companion(source, open_source(companion), lacking)
-    config = _infer(found)
-    _check_fit(source.name, config)
-    num_frames, temporal = source.num_frames, config.vae.temporal_decoder if config.vae else None
+        found |= _find_in_companion(files, read_files(companion), lacking)
+    config = _infer_config(found)
+    _check_fit(files.name, config)
+    num_frames, temporal = files.num_frames, config.vae.temporal_decoder if config.vae else None
     extended = config.unet.num_positions if config.unet else 0  # an extension that was saved with its checkpoint
-    release = EXVIDEO if extended else guess_release(source.path, num_frames=num_frames, temporal_decoder=temporal)
+    release = EXVIDEO if extended else guess_release(files.path, num_frames=num_frames, temporal_decoder=temporal)
     return Checkpoint(
-        path=source.path,
-        layout=source.layout,
+        path=files.path,
+        layout=files.layout,
         config=config,
         release=release,
         num_frames=extended or num_frames or (release.num_frames if release else None),
@@ -140,54 +142,54 @@ def load_weights(
     device: torch.device | str = "cpu",
     matrix_dtype: torch.dtype | None = None,
 ) -> None:
-    """Gives a network, on the meta device or a real one, the weights of a part. Dtypes are those of `read`.
+    """Fill a network, on the meta device or a real one, with the weights of a part. Dtypes are as in `read`.
 
-    Raises SVDError, before anything is read, when names or shapes of the two differ.
+    Raises SVDError, before anything is read, if names or shapes of the two differ.
     """
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    found = {name: entry.shape for name, entry in checkpoint.plan(part).items()}
+    found = {name: entry.shape for name, entry in checkpoint.parameters_of(part).items()}
     check_complete(checkpoint.name, part, wanted, found)
     for name, tensor in checkpoint.read(part, dtype, device, matrix_dtype=matrix_dtype):
         owner, _, leaf = name.rpartition(".")
         setattr(module.get_submodule(owner), leaf, nn.Parameter(tensor, requires_grad=False))
 
 
-_Found = dict[str, tuple[Source, Entries]]
+_Found = dict[str, tuple[CheckpointFiles, Entries]]
 
 
-def _find_parts(source: Source, parts: tuple[str, ...]) -> _Found:
-    entries = {part: _FIND[part](source.refs[part]) for part in parts}
-    return {part: (source, found) for part, found in entries.items() if found}
+def _find_parts(files: CheckpointFiles, parts: tuple[str, ...]) -> _Found:
+    entries = {part: _FIND[part](files.refs[part]) for part in parts}
+    return {part: (files, found) for part, found in entries.items() if found}
 
 
-def _from_companion(source: Source, companion: Source, lacking: tuple[str, ...]) -> _Found:
+def _find_in_companion(files: CheckpointFiles, companion: CheckpointFiles, lacking: tuple[str, ...]) -> _Found:
     found = _find_parts(companion, lacking)
     if not found:
         titles = " or ".join(TITLES[part] for part in lacking)
         raise SVDError(
-            f"{companion.name} holds no {titles}, which {source.name} lacks: pick a complete SVD checkpoint beside it."
+            f"{companion.name} holds no {titles}, which {files.name} lacks: pick a complete SVD checkpoint beside it."
         )
     return found
 
 
-def _infer(found: _Found) -> ModelConfig:
+def _infer_config(found: _Found) -> ModelConfig:
     unet: UNetConfig | None = None
     vae: AutoencoderConfig | None = None
     clip: ClipVisionConfig | None = None
-    for part, (source, entries) in found.items():
+    for part, (files, entries) in found.items():
         shapes = {name: entry.shape for name, entry in entries.items()}
-        settings = source.settings.get(part, {})
+        settings = files.settings.get(part, {})
         if part == "unet":
-            unet = infer_unet(source.name, shapes, settings)
+            unet = infer_unet(files.name, shapes, settings)
         elif part == "vae":
-            vae = infer_vae(source.name, shapes, settings)
+            vae = infer_vae(files.name, shapes, settings)
         else:
-            clip = infer_clip(source.name, shapes, settings)
+            clip = infer_clip(files.name, shapes, settings)
     return ModelConfig(unet, vae, clip)
 
 
 def _check_fit(name: str, config: ModelConfig) -> None:
-    """The parts must speak of the same latents and the same image embedding."""
+    """Raises SVDError unless the parts share the width of latents and of the image embedding."""
     unet, vae, clip = config.unet, config.vae, config.clip
     if unet and vae and vae.latent_channels != unet.out_channels:
         what = f"a VAE of {vae.latent_channels} latent channels cannot serve the {unet.out_channels} of its UNet"

@@ -1,7 +1,7 @@
-"""One table per network between the official names and those of diffusers and transformers, read in either direction.
+"""Names of parameters in other layouts: one table per network, read in either direction.
 
-A table pairs module paths; what follows the path (`weight`, `bias`, the inside of a transformer block) is the same
-on both sides. Tables are built for any number of levels and blocks.
+A table pairs the official module paths with those of diffusers or transformers; what follows a path (`weight`, `bias`,
+the inside of a transformer block) is the same on both sides. Tables are built for any number of levels and blocks.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ Pairs = Iterator[tuple[str, str]]
 
 @dataclass(frozen=True)
 class NameMap:
-    """Pairs of (official path, other path); the longest path that fits a name decides."""
+    """Pairs of (official path, other path); the longest path that matches a name decides."""
 
     pairs: tuple[tuple[str, str], ...]
 
     def to_other(self, name: str) -> str | None:
-        """The diffusers or transformers name of an official one; None when the table has none."""
+        """The diffusers or transformers name of an official one; None if the table has none."""
         return _rename(name, self._to_other)
 
     def to_official(self, name: str) -> str | None:
-        """The official name of a diffusers or transformers one; None when the table has none."""
+        """The official name of a diffusers or transformers one; None if the table has none."""
         return _rename(name, self._to_official)
 
     @cached_property
@@ -82,9 +82,9 @@ _UNET_TRANSFORMER = (
 def unet_map(attention_levels: tuple[bool, ...], num_res_blocks: int) -> NameMap:
     """Official <-> diffusers names of the UNet, without prefixes."""
     levels = range(len(attention_levels))
-    pairs = [*_UNET_ENDS, *_inside("middle_block.0", "mid_block.resnets.0", _UNET_RESNET)]
-    pairs += _inside("middle_block.1", "mid_block.attentions.0", _UNET_TRANSFORMER)
-    pairs += _inside("middle_block.2", "mid_block.resnets.1", _UNET_RESNET)
+    pairs = [*_UNET_ENDS, *_pair_layers("middle_block.0", "mid_block.resnets.0", _UNET_RESNET)]
+    pairs += _pair_layers("middle_block.1", "mid_block.attentions.0", _UNET_TRANSFORMER)
+    pairs += _pair_layers("middle_block.2", "mid_block.resnets.1", _UNET_RESNET)
     for level in levels:
         pairs += _unet_down(level, num_res_blocks)
         pairs += _unet_up(level, num_res_blocks, attention_levels[levels[-1] - level])
@@ -97,14 +97,16 @@ def unet_map_of(config: UNetConfig) -> NameMap:
 
 def unet_map_for_names(names: Collection[str]) -> NameMap:
     """The map for a set of diffusers UNet names."""
-    num_levels = numbered(names, "down_blocks.")
-    attends = tuple(numbered(names, f"down_blocks.{level}.attentions.") > 0 for level in range(num_levels))
-    return unet_map(attends, numbered(names, "down_blocks.0.resnets."))
+    num_levels = count_numbered(names, "down_blocks.")
+    attends = tuple(count_numbered(names, f"down_blocks.{level}.attentions.") > 0 for level in range(num_levels))
+    return unet_map(attends, count_numbered(names, "down_blocks.0.resnets."))
 
 
 def unet_map_for_official_names(names: Collection[str]) -> NameMap:
     """The map for a set of official UNet names."""
-    count = numbered(names, "input_blocks.")  # the first convolution, the blocks, a downsampler between two levels
+    count = count_numbered(
+        names, "input_blocks."
+    )  # the first convolution, the blocks, a downsampler between two levels
     levels = 1 + sum(f"input_blocks.{index}.0.op.weight" in names for index in range(count))
     blocks = count // levels - 1
     attends = tuple(f"input_blocks.{1 + level * (blocks + 1)}.1.norm.weight" in names for level in range(levels))
@@ -115,8 +117,8 @@ def _unet_down(level: int, blocks: int) -> Pairs:
     first = 1 + level * (blocks + 1)
     for block in range(blocks):
         official = f"input_blocks.{first + block}"
-        yield from _inside(f"{official}.0", f"down_blocks.{level}.resnets.{block}", _UNET_RESNET)
-        yield from _inside(f"{official}.1", f"down_blocks.{level}.attentions.{block}", _UNET_TRANSFORMER)
+        yield from _pair_layers(f"{official}.0", f"down_blocks.{level}.resnets.{block}", _UNET_RESNET)
+        yield from _pair_layers(f"{official}.1", f"down_blocks.{level}.attentions.{block}", _UNET_TRANSFORMER)
     yield f"input_blocks.{first + blocks}.0.op", f"down_blocks.{level}.downsamplers.0.conv"
 
 
@@ -125,9 +127,9 @@ def _unet_up(position: int, blocks: int, attends: bool) -> Pairs:
     first = position * (blocks + 1)
     for block in range(blocks + 1):
         official = f"output_blocks.{first + block}"
-        yield from _inside(f"{official}.0", f"up_blocks.{position}.resnets.{block}", _UNET_RESNET)
+        yield from _pair_layers(f"{official}.0", f"up_blocks.{position}.resnets.{block}", _UNET_RESNET)
         if attends:
-            yield from _inside(f"{official}.1", f"up_blocks.{position}.attentions.{block}", _UNET_TRANSFORMER)
+            yield from _pair_layers(f"{official}.1", f"up_blocks.{position}.attentions.{block}", _UNET_TRANSFORMER)
     upsample = f"output_blocks.{first + blocks}.{2 if attends else 1}.conv"
     yield upsample, f"up_blocks.{position}.upsamplers.0.conv"
 
@@ -172,7 +174,9 @@ def vae_map(num_levels: int, num_res_blocks: int, temporal: bool) -> NameMap:
 def vae_map_for_names(names: Collection[str]) -> NameMap:
     """The map for a set of diffusers autoencoder names."""
     temporal = any(".temporal_res_block." in name for name in names)
-    return vae_map(numbered(names, "encoder.down_blocks."), numbered(names, "encoder.down_blocks.0.resnets."), temporal)
+    return vae_map(
+        count_numbered(names, "encoder.down_blocks."), count_numbered(names, "encoder.down_blocks.0.resnets."), temporal
+    )
 
 
 def _vae_half(
@@ -180,16 +184,16 @@ def _vae_half(
 ) -> Pairs:
     """`levels`: the official level number of each diffusers block; diffusers counts in the order of computation."""
     for block in (1, 2):
-        yield from _inside(f"{half}.mid.block_{block}", f"{half}.mid_block.resnets.{block - 1}", resnet)
-    yield from _inside(f"{half}.mid.attn_1", f"{half}.mid_block.attentions.0", _VAE_ATTENTION)
+        yield from _pair_layers(f"{half}.mid.block_{block}", f"{half}.mid_block.resnets.{block - 1}", resnet)
+    yield from _pair_layers(f"{half}.mid.attn_1", f"{half}.mid_block.attentions.0", _VAE_ATTENTION)
     for position, level in enumerate(levels):
         official, other = f"{half}.{way}.{level}", f"{half}.{way}_blocks.{position}"
         for block in range(blocks):
-            yield from _inside(f"{official}.block.{block}", f"{other}.resnets.{block}", resnet)
+            yield from _pair_layers(f"{official}.block.{block}", f"{other}.resnets.{block}", resnet)
         yield f"{official}.{resample}", f"{other}.{resample}rs.0"
 
 
-# --- image tower -------------------------------------------------------------------------------------------------
+# --- image encoder -----------------------------------------------------------------------------------------------
 
 _CLIP_ENDS = (
     ("class_embedding", "vision_model.embeddings.class_embedding"),
@@ -209,26 +213,26 @@ _CLIP_LAYER = (
 
 
 def clip_map(num_layers: int) -> NameMap:
-    """open_clip <-> transformers names of the image tower; the joint `attn.in_proj` has no single counterpart."""
+    """open_clip <-> transformers names of the image encoder; the joint `attn.in_proj` has no single counterpart."""
     pairs = [*_CLIP_ENDS]
     for layer in range(num_layers):
-        pairs += _inside(f"transformer.resblocks.{layer}", f"vision_model.encoder.layers.{layer}", _CLIP_LAYER)
+        pairs += _pair_layers(f"transformer.resblocks.{layer}", f"vision_model.encoder.layers.{layer}", _CLIP_LAYER)
     return NameMap(tuple(pairs))
 
 
 def clip_map_for_names(names: Collection[str]) -> NameMap:
     """The map for a set of open_clip names."""
-    return clip_map(numbered(names, "transformer.resblocks."))
+    return clip_map(count_numbered(names, "transformer.resblocks."))
 
 
 # --- helpers -----------------------------------------------------------------------------------------------------
 
 
-def _inside(official: str, other: str, layers: Collection[tuple[str, str]]) -> Pairs:
+def _pair_layers(official: str, other: str, layers: Collection[tuple[str, str]]) -> Pairs:
     for a, b in layers:
         yield f"{official}.{a}", f"{other}.{b}"
 
 
-def numbered(names: Collection[str], prefix: str) -> int:
-    """How many numbered children follow the prefix."""
+def count_numbered(names: Collection[str], prefix: str) -> int:
+    """Number of children that are numbered after the prefix."""
     return len({name[len(prefix) :].partition(".")[0] for name in names if name.startswith(prefix)})

@@ -1,4 +1,4 @@
-"""Reads parameters from mapped files, without ever holding much more than what the caller keeps."""
+"""Read parameters from mapped files, holding little more than what the caller keeps."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ def stream(
     matrix_dtype: torch.dtype | None = None,
     window: int | None = None,
 ) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter in file order, as stored or at the given dtype and device.
+    """Yield every parameter in file order, as stored or at the given dtype and device.
 
-    matrix_dtype: of matrices and convolutions, where it is another than that of vectors.
-    transient: the caller copies each tensor and lets go of it before it asks for the next.
+    matrix_dtype: for matrices and convolutions, if they differ from vectors.
+    transient: promises that each tensor is copied and dropped before the next is asked for.
     window: bytes of touched pages before the mapping is dropped, by default a fiftieth of all.
 
     A tensor that needs no conversion is a view of the mapped file and costs no memory until it is used. Converting
-    one touches the pages it is read from, and they count as ours while the mapping lives: so it is dropped now and
-    then.
+    one touches the pages it is read from, and they count as ours while the mapping lives. So the mapping is dropped
+    every `window` bytes and made again.
     """
-    window = window or max(_WINDOW, _source_bytes(entries) // 50)
+    window = window or max(_WINDOW, _sum_bytes(entries) // 50)
     files: dict[Path, Mapping[str, Tensor]] = {}
     touched = 0
     for name, entry in sorted(entries.items(), key=file_order):
@@ -70,24 +70,24 @@ def stream(
         sources = [files[ref.file][ref.name] for ref in entry.sources]
         wanted = (matrix_dtype if len(entry.shape) > 1 else None) or dtype or entry.dtype
         tensor = entry.make(sources).to(device=device, dtype=wanted)
-        if transient or not _same_memory(tensor, sources[0]):
+        if transient or not _share_memory(tensor, sources[0]):
             touched += sum(ref.nbytes for ref in entry.sources)
         yield name, tensor
-        del tensor, sources  # the last views of the mapping
+        del tensor, sources  # the last views, which would keep the mapping alive
         if touched > window:
             files.clear()
             touched = 0
 
 
 def file_order(item: tuple[str, Entry]) -> tuple[str, int]:
-    """The key that sorts entries by where they are stored."""
+    """Sort key: the place where an entry is stored."""
     ref = item[1].sources[0]
     return str(ref.file), ref.offset
 
 
-def _source_bytes(entries: Mapping[str, Entry]) -> int:
+def _sum_bytes(entries: Mapping[str, Entry]) -> int:
     return sum(ref.nbytes for entry in entries.values() for ref in entry.sources)
 
 
-def _same_memory(a: Tensor, b: Tensor) -> bool:
+def _share_memory(a: Tensor, b: Tensor) -> bool:
     return a.device == b.device and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()

@@ -1,4 +1,4 @@
-"""Writes a safetensors file from entries, tensor by tensor: a file larger than memory can be made."""
+"""Write a safetensors file tensor by tensor, so that it can be larger than memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .stream import OpenFile, SafetensorsFile, file_order, stream
 
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 _WINDOW = 32 * 2**20  # bytes
-_PIECE = 2**22  # numbers
+_PIECE = 2**22  # elements
 _ALIGNMENT = 8  # the format pads its header so that tensors start on a multiple of this
 
 
@@ -31,27 +31,27 @@ def write_entries(
     open_file: OpenFile = SafetensorsFile,
     progress: Callable[[int], object] = lambda nbytes: None,
 ) -> None:
-    """Makes each entry and writes it, as stored or in the given floating-point type. progress: told of each tensor.
+    """Make each entry and write it, as stored or in the given floating-point dtype.
 
-    Raises SVDError for a value that the type cannot hold.
+    progress: called with the bytes of each tensor. Raises SVDError for a value that the dtype cannot hold.
     """
-    groups = _by_alignment(entries, dtype)
-    order = {name: (_dtype(entry, dtype), entry.shape) for group in groups for name, entry in group}
+    groups = _group_by_alignment(entries, dtype)
+    order = {name: (_choose_dtype(entry, dtype), entry.shape) for group in groups for name, entry in group}
     with path.open("wb") as file:
-        file.write(header_bytes(order, metadata))
+        file.write(make_header(order, metadata))
         for group in groups:
             for name, tensor in stream(dict(group), open_file, transient=True, window=_WINDOW):
-                file.writelines(_pieces(name, tensor, order[name][0]))
-                progress(entries_bytes({name: entries[name]}, dtype))
+                file.writelines(_convert_pieces(name, tensor, order[name][0]))
+                progress(count_bytes({name: entries[name]}, dtype))
 
 
-def entries_bytes(entries: Mapping[str, Entry], dtype: torch.dtype | None = None) -> int:
-    """The size of the tensors in a file."""
-    return sum(math.prod(entry.shape) * _dtype(entry, dtype).itemsize for entry in entries.values())
+def count_bytes(entries: Mapping[str, Entry], dtype: torch.dtype | None = None) -> int:
+    """Bytes of the tensors in a file."""
+    return sum(math.prod(entry.shape) * _choose_dtype(entry, dtype).itemsize for entry in entries.values())
 
 
-def header_bytes(tensors: Mapping[str, tuple[torch.dtype, Shape]], metadata: Mapping[str, str] | None = None) -> bytes:
-    """The beginning of a file whose tensors follow in this order."""
+def make_header(tensors: Mapping[str, tuple[torch.dtype, Shape]], metadata: Mapping[str, str] | None = None) -> bytes:
+    """The first bytes of a file whose tensors follow in this order."""
     head: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     offset = 0
     for name, (dtype, shape) in tensors.items():
@@ -63,27 +63,27 @@ def header_bytes(tensors: Mapping[str, tuple[torch.dtype, Shape]], metadata: Map
     return len(text).to_bytes(8, "little") + text
 
 
-def _by_alignment(entries: Mapping[str, Entry], dtype: torch.dtype | None) -> list[list[tuple[str, Entry]]]:
-    """Wide types first, so that each tensor starts on a multiple of its own; within a type in the order of reading."""
-    widths = sorted({_dtype(entry, dtype).itemsize for entry in entries.values()}, reverse=True)
-    groups = ([item for item in entries.items() if _dtype(item[1], dtype).itemsize == width] for width in widths)
+def _group_by_alignment(entries: Mapping[str, Entry], dtype: torch.dtype | None) -> list[list[tuple[str, Entry]]]:
+    """Wide dtypes first, so that each tensor starts on a multiple of its width; within a dtype in reading order."""
+    widths = sorted({_choose_dtype(entry, dtype).itemsize for entry in entries.values()}, reverse=True)
+    groups = ([item for item in entries.items() if _choose_dtype(item[1], dtype).itemsize == width] for width in widths)
     return [sorted(group, key=file_order) for group in groups]
 
 
-def _dtype(entry: Entry, wanted: torch.dtype | None) -> torch.dtype:
+def _choose_dtype(entry: Entry, wanted: torch.dtype | None) -> torch.dtype:
     return wanted if wanted and entry.dtype.is_floating_point else entry.dtype
 
 
-def _pieces(name: str, tensor: Tensor, dtype: torch.dtype) -> Iterator[memoryview]:
-    """The bytes of a tensor; the text encoder's table alone has 50 million numbers, whose copies would add up."""
+def _convert_pieces(name: str, tensor: Tensor, dtype: torch.dtype) -> Iterator[memoryview]:
+    """Yield the bytes of a tensor in pieces: converted at once, the text encoder's 50 million numbers fill memory."""
     for piece in tensor.contiguous().reshape(-1).split(_PIECE):
         converted = piece.to(dtype)
-        if dtype != tensor.dtype and not _finite_as(piece, converted):
+        if dtype != tensor.dtype and not _stays_finite(piece, converted):
             raise SVDError(f"{name} has values that {str(dtype).removeprefix('torch.')} cannot hold; convert to bf16.")
         yield converted.view(torch.uint8).numpy().data
 
 
-def _finite_as(tensor: Tensor, converted: Tensor) -> bool:
+def _stays_finite(tensor: Tensor, converted: Tensor) -> bool:
     """Whether every value that was finite still is."""
-    tensor = tensor.float() if tensor.itemsize == 1 else tensor  # torch cannot ask eight bits
+    tensor = tensor.float() if tensor.itemsize == 1 else tensor  # torch has no isfinite for eight bits
     return bool((converted.isfinite() | ~tensor.isfinite()).all())

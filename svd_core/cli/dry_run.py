@@ -130,7 +130,7 @@ class _Stages:
 def _count_bytes(checkpoint: Checkpoint, part: str, dtype: Callable[[str, tuple[int, ...]], torch.dtype]) -> int:
     return sum(
         torch.Size(entry.shape).numel() * dtype(name, entry.shape).itemsize
-        for name, entry in checkpoint.plan(part).items()
+        for name, entry in checkpoint.parameters_of(part).items()
     )
 
 

@@ -47,7 +47,8 @@ _Lines = list[tuple[str, str]]
 
 
 def _describe_checkpoint(checkpoint: Checkpoint) -> _Lines:
-    from ..checkpoints.infer import PARTS, TITLES
+    from ..checkpoints.infer import TITLES
+    from ..checkpoints.settings import PARTS
 
     release = checkpoint.release
     made_for = f"{checkpoint.num_frames} frames" if checkpoint.num_frames else "not stated"
@@ -71,7 +72,7 @@ def _describe_checkpoint(checkpoint: Checkpoint) -> _Lines:
 def _describe_part(checkpoint: Checkpoint, part: str) -> str:
     if part in checkpoint.missing_parts:
         return "missing"
-    entries = checkpoint.plan(part).values()
+    entries = checkpoint.parameters_of(part).values()
     numbers = sum(math.prod(entry.shape) for entry in entries)
     size = numbers * checkpoint.dtype(part).itemsize
     text = f"{numbers:,} parameters, {name_dtype(checkpoint.dtype(part))}, {size / 1e9:.3g} GB"

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from svd_core.checkpoints.write import header_bytes
+from svd_core.checkpoints.write import make_header
 
 Shape = tuple[int, ...]
 Recipe = tuple[Shape, Callable[[], Tensor]]
@@ -54,7 +54,7 @@ def _renamed_when_done(path: Path) -> Iterator[BinaryIO]:
 
 
 def _header(shapes: Mapping[str, Shape], dtype: torch.dtype, metadata: Mapping[str, str] | None) -> bytes:
-    return header_bytes({name: (dtype, shape) for name, shape in shapes.items()}, metadata)
+    return make_header({name: (dtype, shape) for name, shape in shapes.items()}, metadata)
 
 
 def _bytes(recipes: Iterable[Recipe], dtype: torch.dtype) -> Iterable[bytes]:

@@ -1,4 +1,4 @@
-"""Checkpoints from one layout to another, and from one type to another."""
+"""Convert checkpoints: to another layout, or to another dtype."""
 
 from .convert import convert_checkpoint
 

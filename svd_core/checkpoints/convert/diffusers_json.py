@@ -1,4 +1,4 @@
-"""The JSON files of a model folder in the diffusers layout, from our configurations."""
+"""JSON files of a diffusers folder, made from our configurations."""
 
 from __future__ import annotations
 

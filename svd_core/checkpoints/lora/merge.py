@@ -1,4 +1,4 @@
-"""LoRAs in the weights of a network, and the way back."""
+"""Merge LoRAs into the weights of a network, and take them out again."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .read import LoRA
 
 
 class LoRAStack:
-    """Merges LoRAs into a network's weights and keeps the weights as they were, on the CPU.
+    """LoRAs merged into a network's weights; the original weights are kept on the CPU.
 
-    Merged weights are made anew from those each time: the LoRAs add up in fp32, and are rounded once.
+    Each change merges all LoRAs into the originals again, in fp32, so that the result is rounded only once.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -26,28 +26,28 @@ class LoRAStack:
 
     @property
     def shapes(self) -> dict[str, Shape]:
-        """Of the network's parameters, for `read_lora`."""
+        """Shapes of the network's parameters, for `read_lora`."""
         return module_shapes(self._module)
 
     def add(self, lora: LoRA, strength: float) -> None:
-        """Raises SVDError for a strength that is no number."""
+        """Merge one more LoRA. Raises SVDError unless the strength is finite."""
         if not math.isfinite(strength):
             raise SVDError(f"The strength of {lora.name} is {strength}; it must be a number, and 1 is its full effect.")
         self._loras.append((lora, strength))
         for name in lora.layers:
             parameter = self._module.get_parameter(name)
             original = self._originals.setdefault(name, parameter.detach().cpu())
-            parameter.data = self._merged(name, original.to(parameter.device))
+            parameter.data = self._merge_all(name, original.to(parameter.device))
 
     def clear(self) -> None:
-        """Puts the weights back, bit for bit."""
+        """Restore the original weights, bit for bit."""
         for name, original in self._originals.items():
             parameter = self._module.get_parameter(name)
             parameter.data = original.to(parameter.device)
         self._originals.clear()
         self._loras.clear()
 
-    def _merged(self, name: str, original: Tensor) -> Tensor:
+    def _merge_all(self, name: str, original: Tensor) -> Tensor:
         total = original.to(torch.float32)
         for lora, strength in self._loras:
             if name in lora.layers:

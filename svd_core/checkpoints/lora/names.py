@@ -1,7 +1,7 @@
-"""What the tensors of a LoRA file are called, and which weight of the UNet each belongs to.
+"""Match the names of a LoRA file to the weights of the UNet.
 
-There is no standard. A name is the path of a layer, spelled as diffusers or as Stability has it, with dots or with
-underscores, behind a prefix or none; and an end that says which factor the tensor is.
+There is no standard. A name is the path of a layer, in diffusers' or Stability's spelling, with dots or underscores,
+with or without a prefix; and an end that says which factor the tensor is.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MAGNITUDE = re.compile(r"\.(dora_scale|lora_magnitude_vector(\.\w+)*)$")
 
 
 def split_name(name: str) -> tuple[str, Role] | None:
-    """The layer's path and the tensor's role; None for what is no factor of a LoRA."""
+    """Split a name into the layer's path and the tensor's role; None if it is not a LoRA factor."""
     for end, role in _ENDS:
         found = end.search(name)
         if found:
@@ -41,17 +41,17 @@ def split_name(name: str) -> tuple[str, Role] | None:
 
 
 def is_magnitude(name: str) -> bool:
-    """Whether a tensor makes its file a DoRA: a LoRA that rescales the weight it has changed."""
+    """Whether a tensor makes its file a DoRA, which rescales the weights it changes."""
     return _MAGNITUDE.search(name) is not None
 
 
 def module_shapes(module: nn.Module) -> dict[str, Shape]:
-    """Names and shapes of a network's parameters, wherever their values are at the moment."""
+    """Names and shapes of a network's parameters."""
     return {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
 
 
 def weight_names(shapes: Mapping[str, Shape]) -> dict[str, str]:
-    """The weight behind every spelling of the path of a layer. shapes: of a UNet, official names."""
+    """The weight behind every spelling of a layer's path. shapes: the UNet's, official names."""
     names = unet_map_for_official_names(shapes)
     weights: dict[str, str] = {}
     for weight, shape in shapes.items():
@@ -63,16 +63,16 @@ def weight_names(shapes: Mapping[str, Shape]) -> dict[str, str]:
 
 
 def find_weight(path: str, weights: Mapping[str, str]) -> str | None:
-    """The weight that a path in a LoRA file means; None where the UNet has none of that name."""
-    path = without_prefixes(path).replace(".processor.", ".")
+    """The weight that a path in a LoRA file means; None if the UNet has none of that name."""
+    path = strip_prefixes(path).replace(".processor.", ".")
     if path.endswith((".to_out", "_to_out")):  # an attention processor names the list, not its first entry
         path += f"{path[-7]}0"
     return weights.get(path)
 
 
-def without_prefixes(path: str) -> str:
-    """The path as the network itself has it, in either spelling."""
+def strip_prefixes(path: str) -> str:
+    """The path without the prefixes of trainers."""
     for prefix in _PREFIXES:
         if path.startswith(prefix):
-            return without_prefixes(path.removeprefix(prefix))
+            return strip_prefixes(path.removeprefix(prefix))
     return path

@@ -1,4 +1,4 @@
-"""Reading a LoRA file for a UNet: what matches, what does not, and whether it fits."""
+"""Read a LoRA file for a UNet: match its layers, check that they fit, and report what is not used."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from ...errors import SVDError
 from ..header import Header, TensorRef, read_header
 from ..inventory import Shape
 from ..stream import SafetensorsFile
-from .alpha import AlphaSettings, alpha_settings
-from .layer import LoRALayer, factors_fit, fold_mid, is_inert
-from .names import Role, find_weight, is_magnitude, split_name, weight_names, without_prefixes
+from .layer import AlphaSettings, LoRALayer, factors_fit, fold_mid, is_inert, read_alpha
+from .names import Role, find_weight, is_magnitude, split_name, strip_prefixes, weight_names
 
 logger = logging.getLogger(__name__)
 
-NAMED = 5  # names a report gives before it only counts
+MAX_NAMED = 5  # names in a report before it only counts
 
 Factors = dict[Role, TensorRef]
 
 
 @dataclass(frozen=True)
 class LoRA:
-    """The layers of a file that a UNet has, and the names of those it has not."""
+    """A file's layers that match a UNet, and the names of the rest."""
 
     name: str
     layers: Mapping[str, LoRALayer]  # by the weight each changes, official names
     unmatched: tuple[str, ...] = ()  # paths of layers
-    unread: tuple[str, ...] = ()  # tensors that are no part of a LoRA
+    unread: tuple[str, ...] = ()  # tensors that belong to no LoRA layer
 
     def report(self) -> str:
         """How much of the file is in use, on one line."""
@@ -40,38 +39,38 @@ class LoRA:
 
 
 def read_lora(path: str | Path, shapes: Mapping[str, Shape]) -> LoRA:
-    """Reads a LoRA for the UNet with these parameters (official names), and logs how much of it matched.
+    """Read a LoRA for the UNet with these parameters (official names), and log how much of it matched.
 
-    Names: of peft, diffusers, kohya or Stability's own. Alpha is the rank where the file states none.
-    Raises SVDError for a file that is no LoRA, that has no layer of this UNet, or whose layers have other shapes.
+    Names may be peft's, diffusers', kohya's or Stability's. Alpha is the rank if the file states none.
+    Raises SVDError for a file that is not a LoRA, that has no layer of this UNet, or whose layers have other shapes.
     """
     header = read_header(path)
     name = header.path.name
-    factors, unread = _gather(header)
-    paths, unmatched = _match(factors, shapes)
+    factors, unread = _collect_factors(header)
+    paths, unmatched = _match_layers(factors, shapes)
     if not paths:
         raise SVDError(describe_no_match(name, unmatched))
     for weight, layer in paths.items():
         _check_fit(name, weight, shapes[weight], factors[layer])
-    settings, file = alpha_settings(name, header.metadata), SafetensorsFile(header.path)
-    layers = {weight: _read(file, weight, layer, factors[layer], settings) for weight, layer in paths.items()}
+    settings, file = read_alpha(name, header.metadata), SafetensorsFile(header.path)
+    layers = {weight: _read_layer(file, weight, layer, factors[layer], settings) for weight, layer in paths.items()}
     lora = LoRA(name, layers, tuple(unmatched), tuple(unread))
     log_match(name, lora.layers, lora.unmatched, lora.unread)
     return lora
 
 
 def describe_match(name: str, weights: Collection[str], unmatched: Sequence[str], unread: Sequence[str]) -> str:
-    """How much of a file is in use, on one line. weights: those it changes; the rest: see `LoRA`."""
+    """How much of a file is in use, on one line. weights: the names it changes; the rest as in `LoRA`."""
     text = f"{name}: matched {len(weights)} of {len(weights) + len(unmatched)} layers"
     rest = [*unmatched, *unread]
     if not rest:
         return f"{text}."
-    more = f" and {len(rest) - NAMED} more" if len(rest) > NAMED else ""
-    return f"{text}; not matched: {', '.join(rest[:NAMED])}{more}."
+    more = f" and {len(rest) - MAX_NAMED} more" if len(rest) > MAX_NAMED else ""
+    return f"{text}; not matched: {', '.join(rest[:MAX_NAMED])}{more}."
 
 
 def log_match(name: str, weights: Collection[str], unmatched: Sequence[str], unread: Sequence[str]) -> None:
-    """Log how much of a file is in use, as a warning where something is not. Arguments: see `describe_match`."""
+    """Log how much of a file is in use, as a warning if something is not. Arguments: see `describe_match`."""
     level = logging.WARNING if unmatched or unread else logging.INFO
     logger.log(level, describe_match(name, weights, unmatched, unread))
     inert = sum(map(is_inert, weights))
@@ -84,8 +83,8 @@ def log_match(name: str, weights: Collection[str], unmatched: Sequence[str], unr
         )
 
 
-def _gather(header: Header) -> tuple[dict[str, Factors], list[str]]:
-    """The factors of each layer by its path, and the tensors that are none."""
+def _collect_factors(header: Header) -> tuple[dict[str, Factors], list[str]]:
+    """The factors of each layer by its path, and the names of all other tensors."""
     layers: dict[str, Factors] = {}
     unread: list[str] = []
     for name, ref in header.tensors.items():
@@ -101,7 +100,7 @@ def _gather(header: Header) -> tuple[dict[str, Factors], list[str]]:
     return layers, unread
 
 
-def _match(factors: Mapping[str, Factors], shapes: Mapping[str, Shape]) -> tuple[dict[str, str], list[str]]:
+def _match_layers(factors: Mapping[str, Factors], shapes: Mapping[str, Shape]) -> tuple[dict[str, str], list[str]]:
     """The path of each weight that the file changes, and the paths that are left over."""
     weights = weight_names(shapes)
     paths: dict[str, str] = {}
@@ -135,9 +134,11 @@ def _check_fit(name: str, weight: str, shape: Shape, factors: Factors) -> None:
     )
 
 
-def _read(file: Mapping[str, Tensor], weight: str, path: str, factors: Factors, settings: AlphaSettings) -> LoRALayer:
-    """Copies, so that the file is free for the program that trains it."""
+def _read_layer(
+    file: Mapping[str, Tensor], weight: str, path: str, factors: Factors, settings: AlphaSettings
+) -> LoRALayer:
+    """Copies the tensors, so that the file is free for the program that trains it."""
     tensors = {role: file[ref.name].clone() for role, ref in factors.items()}
     down = fold_mid(tensors["mid"], tensors["down"]) if "mid" in tensors else tensors["down"]
-    alpha = float(tensors["alpha"]) if "alpha" in tensors else settings.alpha(without_prefixes(path), down.shape[0])
+    alpha = float(tensors["alpha"]) if "alpha" in tensors else settings.get_alpha(strip_prefixes(path), down.shape[0])
     return LoRALayer(weight, down, tensors["up"], alpha)

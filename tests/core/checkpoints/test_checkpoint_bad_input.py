@@ -302,9 +302,9 @@ def test_small_model_without_metadata(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ("{", "unreadable svd_config metadata"),
-        ("[]", "unreadable svd_config metadata"),
-        ('{"unet": 3}', "unreadable svd_config metadata"),
+        ("{", "unreadable svd_config settings"),
+        ("[]", "unreadable svd_config settings"),
+        ('{"unet": 3}', "unreadable svd_config settings"),
         ('{"unet": {"colour": 3}}', "setting unet.colour, which this version does not know: update"),
         ('{"unet": {"head_dim": "wide"}}', "says unet.head_dim is wide, which does not fit"),
         ('{"unet": {"head_dim": 0}}', "says unet.head_dim is 0, which does not fit"),

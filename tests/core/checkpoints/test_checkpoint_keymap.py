@@ -135,12 +135,17 @@ def test_full_size_layouts_map_with_nothing_missing_or_left_over(layout, tmp_pat
         "clip": ClipVision(checkpoint.config.clip, META),
     }
     for part, module in modules.items():
-        assert {name: entry.shape for name, entry in checkpoint.plan(part).items()} == shapes(module)
+        assert {name: entry.shape for name, entry in checkpoint.parameters_of(part).items()} == shapes(module)
 
 
 def test_every_tensor_of_the_single_file_is_used_or_known_to_be_spare(tmp_path):
     checkpoint = open_checkpoint(single_file(tmp_path))
-    used = {ref.name for part in ("unet", "vae", "clip") for e in checkpoint.plan(part).values() for ref in e.sources}
+    used = {
+        ref.name
+        for part in ("unet", "vae", "clip")
+        for e in checkpoint.parameters_of(part).values()
+        for ref in e.sources
+    }
     spare = set(RELEASED) - used
     assert len(spare) == 106 + 138 + 2 + 6  # first-stage encoder; second decoder; its post_quant_conv; text leftovers
     second = "conditioner.embedders.3.encoder."

@@ -191,7 +191,7 @@ def test_folder_without_image_encoder_names_what_is_missing(folder):
     shutil.rmtree(folder / "image_encoder")
     checkpoint = open_checkpoint(folder)
     with pytest.raises(SVDError, match="folder lacks the CLIP image encoder"):
-        checkpoint.plan("clip")
+        checkpoint.parameters_of("clip")
 
 
 def test_old_position_ids_are_ignored(folder, weights):

@@ -110,7 +110,7 @@ def tiny(tmp_path_factory) -> Path:
 def test_opening_reads_no_weights(tiny):
     recorder = Recorder()
     checkpoint = open_checkpoint(tiny, open_file=recorder)
-    checkpoint.plan("unet"), checkpoint.dtype("vae")
+    checkpoint.parameters_of("unet"), checkpoint.dtype("vae")
     assert not recorder.opened
 
 
@@ -124,7 +124,10 @@ def test_unused_tensors_are_never_read(tiny):
     assert "conditioner.embedders.3.encoder.decoder.conv_in.weight" in unused
     assert "first_stage_model.encoder.conv_in.weight" in unused
     planned = {
-        ref.name for part in ("unet", "vae", "clip") for e in checkpoint.plan(part).values() for ref in e.sources
+        ref.name
+        for part in ("unet", "vae", "clip")
+        for e in checkpoint.parameters_of(part).values()
+        for ref in e.sources
     }
     assert set(recorder.read) == planned
 

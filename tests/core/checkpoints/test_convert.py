@@ -162,7 +162,7 @@ def test_the_bundled_model_goes_into_another_type(tmp_path: Path) -> None:
 
 
 def test_what_diffusers_cannot_say_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SVDError, match="norm_groups 8, and the diffusers layout knows only 32"):
+    with pytest.raises(SVDError, match="norm_groups 8, and the diffusers layout allows only 32"):
         convert_checkpoint(DEMO_CHECKPOINT, tmp_path / "demo")
     assert os.listdir(tmp_path) == []
 
@@ -206,12 +206,12 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     for name in ("there.safetensors", "folder/file.txt", "weights.ckpt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("mine")
-    for target, words in (("there.safetensors", "is there already"), ("folder", "is there already")):
+    for target, words in (("there.safetensors", "already exists"), ("folder", "is there already")):
         with pytest.raises(SVDError, match=words):
             convert_checkpoint(source, tmp_path / target)
     with pytest.raises(SVDError, match="would be a pickle"):
         convert_checkpoint(source, tmp_path / "weights.ckpt", overwrite=True)
-    with pytest.raises(SVDError, match="is there already"):
+    with pytest.raises(SVDError, match="already exists"):
         convert_checkpoint(source, source)
     assert (tmp_path / "there.safetensors").read_text() == "mine"
     convert_checkpoint(source, tmp_path / "there.safetensors", overwrite=True)

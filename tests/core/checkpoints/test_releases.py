@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from svd_core.checkpoints.releases import DEMO, DEMO_CHECKPOINT, RELEASES, advise, guess_release
+from svd_core.checkpoints.identify import guess_release
+from svd_core.checkpoints.releases import DEMO, DEMO_CHECKPOINT, RELEASES, advise
 
 BY_NAME = {release.name: release for release in RELEASES}
 

@@ -151,4 +151,4 @@ def test_convert(checkpoint: Path, desk: Path, capsys) -> None:
     assert main(["inspect", "folder"]) == 0
     assert "bf16" in capsys.readouterr().out
     assert main(["convert", str(checkpoint), "folder"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
