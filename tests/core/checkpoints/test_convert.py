@@ -206,7 +206,7 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     for name in ("there.safetensors", "folder/file.txt", "weights.ckpt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("mine")
-    for target, words in (("there.safetensors", "already exists"), ("folder", "is there already")):
+    for target, words in (("there.safetensors", "already exists"), ("folder", "already exists")):
         with pytest.raises(SVDError, match=words):
             convert_checkpoint(source, tmp_path / target)
     with pytest.raises(SVDError, match="would be a pickle"):

@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from svd_core import SVDPipeline, load_metadata, load_video
-from svd_core.checkpoints.layouts import open_source
+from svd_core.checkpoints.layouts import read_files
 from svd_core.cli import main
 from svd_core.cli.options import LoRAOption, parse_lora
 from svd_core.cli.records import hash_file
@@ -145,9 +145,9 @@ def test_the_checkpoint_is_opened_once(animate: Animate, desk: Path, monkeypatch
 
     def note_and_open(path: Path) -> object:
         opened.append(path)
-        return open_source(path)
+        return read_files(path)
 
-    monkeypatch.setattr("svd_core.checkpoints.load.open_source", note_and_open)
+    monkeypatch.setattr("svd_core.checkpoints.load.read_files", note_and_open)
     assert animate("pictures", "-o", "out") == 0
     assert len(opened) == 1
 
