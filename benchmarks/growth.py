@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from svd_core.memory.activations import UNetCall, unet_bytes
-from svd_core.memory.decode.footprint import decode_footprint
+from svd_core.memory.decode.estimate import decode_footprint
 from svd_core.memory.decode.plan import DecodeCall, DecodePlan
 
 from .cases import CASES, Case, unet_inputs

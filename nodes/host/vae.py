@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ...svd_core.checkpoints import Checkpoint, settings_tensor
 from ...svd_core.config import AutoencoderConfig
-from ...svd_core.memory.decode.clip import decode_in_free_memory
-from ...svd_core.memory.decode.footprint import decode_footprint, encode_bytes
+from ...svd_core.memory.decode.estimate import decode_footprint, encode_bytes
 from ...svd_core.memory.decode.plan import DecodeCall, DecodePlan
+from ...svd_core.memory.decode.planner import decode_in_free_memory
 from ...svd_core.models.autoencoder import Autoencoder
 from ...svd_core.models.layers import Layers
 from ...svd_core.pipeline.stages import encode_frames

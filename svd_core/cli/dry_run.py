@@ -15,7 +15,7 @@ from ..diffusion.step_cache import StepCache
 from ..memory import flops
 from ..memory.activations import UNetCall, clip_bytes
 from ..memory.budget import describe_bytes
-from ..memory.decode.footprint import encode_bytes
+from ..memory.decode.estimate import encode_bytes
 from ..memory.decode.plan import DecodeCall
 from ..memory.decode.planner import describe_decode, plan_decode
 from ..memory.device import free_memory, room_to_spill

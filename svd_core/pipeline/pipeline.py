@@ -28,7 +28,7 @@ from ..diffusion.step_cache import StepCache
 from ..errors import SVDError, choose
 from ..images import colours, pictures
 from ..memory.budget import MemoryChoice
-from ..memory.decode.clip import decode_in_free_memory
+from ..memory.decode.planner import decode_in_free_memory
 from ..memory.device import free_memory
 from ..memory.sampling import SamplingMemory
 from ..models.autoencoder import Autoencoder

@@ -7,7 +7,7 @@ between two layers is a buffer of one frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -55,7 +55,7 @@ def head_in_bands(
 ) -> None:
     """`decoder.head` of one frame of the clip, into that frame of `pictures` after `offset` others."""
     silu_norm = _find_norm(space, clip, decoder.norm_out, frame)
-    for band in _bands(space, frame):
+    for band in space.cut_rows(frame):
         x = _run_rows(lambda rows: decoder.conv_out(silu_norm(rows)), clip, band)
         pictures.write(band.later(offset), x)
     space.transfers.finish()
@@ -69,7 +69,7 @@ def _run_layer(space: Workspace, clip: ClipBuffer, frame: Tile, layer: Layer, ch
     if isinstance(layer, AttnBlock):
         _attend(space, clip, frame, layer, x)
     else:
-        for band in _bands(space, frame):
+        for band in space.cut_rows(frame):
             x.write(band.scaled(scale).later(-frame.start), _run_rows(layer, clip, band, scale))
     space.transfers.finish()
     return x
@@ -85,13 +85,13 @@ def _run_block(
     (norm1, conv1), (norm2, conv2) = block.norms_and_convs()
     h = space.buffer(1, norm2.num_channels, *x.shape[2:])
     silu_norm1 = _find_norm(space, x, norm1)
-    for band in _bands(space, x.whole):
+    for band in space.cut_rows(x.whole):
         h.write(band, _run_rows(lambda rows: conv1(silu_norm1(rows)), x, band))
     space.transfers.finish()
     silu_norm2 = _find_norm(space, h, norm2)
     out = out or space.buffer(1, *h.shape[1:])
     moments: list[Moments] = []
-    for band in _bands(space, h.whole):
+    for band in space.cut_rows(h.whole):
         y = _run_rows(lambda rows: conv2(silu_norm2(rows)), h, band)
         y = block.add_input(y, x.read(band).wait())
         measured = measure(y, groups)
@@ -104,10 +104,6 @@ def _run_block(
     return out, moments
 
 
-def _bands(space: Workspace, frame: Tile) -> Iterator[Tile]:
-    return frame.split_rows(-(-(frame.bottom - frame.top) // space.plan.bands))
-
-
 def _run_rows(layer: Layer, source: ClipBuffer, band: Tile, scale: int = 1) -> Tensor:
     """The band's rows of a layer that sees one row more on each side."""
     seen = band.with_rows(1, source.shape[2])
@@ -118,7 +114,7 @@ def _run_rows(layer: Layer, source: ClipBuffer, band: Tile, scale: int = 1) -> T
 def _find_norm(space: Workspace, source: ClipBuffer, norm: nn.GroupNorm, frame: Tile | None = None) -> Layer:
     """SiLU of `norm` with the moments of a whole frame."""
     moments: list[Moments] = []
-    for band in _bands(space, frame or source.whole):
+    for band in space.cut_rows(frame or source.whole):
         moments += measure(source.read(band).wait(), norm.num_groups)
     return scale_shift(norm, moments, space.like).silu
 
@@ -128,6 +124,6 @@ def _attend(space: Workspace, clip: ClipBuffer, frame: Tile, attention: AttnBloc
     x = clip.read(frame).wait()
     h = normalise(attention.norm, x)
     keys, values = attention.keys_values(h)
-    for band in _bands(space, frame):
+    for band in space.cut_rows(frame):
         attended = attention.attend(band.rows_of(h, frame), keys, values)
         out.write(band.later(-frame.start), band.rows_of(x, frame) + attended)

@@ -89,7 +89,7 @@ class ClipBuffer:
     def adopt(self, x: Tensor) -> None:
         """Use `x` as the buffer; copies only across devices or memory formats."""
         if self.spilled:
-            self.tensor = x.to("cpu")
+            self.tensor = x.to(self.transfers.host.place)
         else:
             self.tensor = x.to(self.transfers.device, memory_format=self.memory_format)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
@@ -13,49 +10,12 @@ from torch import Tensor, nn
 from ...errors import SVDError
 from ...models.autoencoder import Autoencoder
 from ...models.autoencoder.blocks import VideoResnetBlock
-from ..device import free_memory, is_out_of_memory, room_to_spill
+from ..device import is_out_of_memory
 from .bands import decode_image_in_bands
 from .blocks import sweep_block, sweep_head, sweep_mix
 from .buffers import ClipBuffer, Tile
-from .plan import DecodeCall, DecodePlan
-from .planner import describe_decode, plan_decode
+from .plan import DecodePlan
 from .sweep import IsOutOfMemory, Workspace
-
-logger = logging.getLogger(__name__)
-
-
-def decode_in_free_memory(
-    vae: Autoencoder,
-    z: Tensor,
-    dtype: torch.dtype,
-    frames_at_once: int = 0,
-    *,
-    device: torch.device,
-    in_dtype: Callable[[torch.dtype], AbstractContextManager[None]] = nullcontext,
-    free_memory: Callable[[torch.device], int | None] = free_memory,
-    is_oom: IsOutOfMemory = is_out_of_memory,
-) -> Tensor:
-    """Decode one clip in `dtype`, planned by the free memory; once more in fp32, and say so, if 16 bits overflow.
-
-    z: t 4 h w, unscaled, on any device. frames_at_once: the most frames at once; 0 chooses. in_dtype: converts the
-    weights for the second decode, unless the layers cast them. Returns t 3 8h 8w, about [-1, 1], unclamped, on `device`
-    or in host memory.
-    """
-
-    def decode(dtype: torch.dtype) -> Tensor:
-        call = DecodeCall.of_latents(vae.config, z, dtype)
-        free = free_memory(device)
-        plan = plan_decode(call, free, room_to_spill(device), frames_at_once)
-        logger.info(describe_decode(call, plan, free))
-        return decode_clip(vae, z.to(dtype), plan, device=device, is_oom=is_oom)
-
-    frames = decode(dtype)
-    if dtype == torch.float32 or frames.isfinite().all():
-        return frames
-    logger.warning("The decode in %s gave values that are not finite; decoding again in fp32.", dtype)
-    del frames
-    with in_dtype(torch.float32):
-        return decode(torch.float32)
 
 
 @torch.no_grad()
@@ -79,7 +39,11 @@ def decode_clip(
     if not len(z) or num_frames < 1 or len(z) % num_frames:
         raise SVDError(f"{len(z)} frames of latents are not whole clips of {num_frames}; decode one clip or several.")
     like = torch.empty(0, dtype=z.dtype, device=device or z.device)
-    space = Workspace(plan, z.shape[2], like, vae.decoder.memory_format(like), is_oom)
+    return decode_in(Workspace(plan, z.shape[2], like, vae.decoder.memory_format(like), is_oom), vae, z, num_frames)
+
+
+def decode_in(space: Workspace, vae: Autoencoder, z: Tensor, num_frames: int) -> Tensor:
+    """`decode_clip` in a workspace that follows the plan."""
     scale = vae.config.downscale
     pictures = space.buffer(len(z), vae.config.image_channels, scale * z.shape[2], scale * z.shape[3])
     decode = _decode_together if vae.config.temporal_decoder else _decode_apart

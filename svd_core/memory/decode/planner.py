@@ -1,17 +1,28 @@
-"""The fastest split of a decode that fits the memory there is."""
+"""A decode planned by the free memory: the fastest split that fits."""
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import product
 from math import inf
 
+import torch
+from torch import Tensor
+
 from ...errors import SVDError
+from ...models.autoencoder import Autoencoder
 from ..budget import USABLE, describe_bytes
-from .footprint import Footprint, decode_footprint
+from ..device import free_memory, is_out_of_memory, room_to_spill
+from .clip import decode_clip
+from .estimate import Footprint, decode_footprint
 from .plan import DecodeCall, DecodePlan
+from .sweep import IsOutOfMemory
+
+logger = logging.getLogger(__name__)
 
 
 def plan_decode(
@@ -27,7 +38,7 @@ def plan_decode(
         spill = free_device == 0 and free_host != 0
         return DecodePlan(max(min(frames_at_once, call.num_frames), 1), spill=spill)
     room = _Room(USABLE * free_device, inf if free_host is None else USABLE * free_host)
-    plan = _fastest_plan(call, room, frames_at_once)
+    plan = _find_fastest(call, room, frames_at_once)
     if plan is None:
         raise SVDError(_explain_refusal(call, room, free_device, free_host))
     return plan
@@ -43,6 +54,40 @@ def describe_decode(call: DecodeCall, plan: DecodePlan, free_device: int | None)
     return ", ".join(parts) + f", peak {describe_bytes(needed.device)}{free}"
 
 
+def decode_in_free_memory(
+    vae: Autoencoder,
+    z: Tensor,
+    dtype: torch.dtype,
+    frames_at_once: int = 0,
+    *,
+    device: torch.device,
+    in_dtype: Callable[[torch.dtype], AbstractContextManager[None]] = nullcontext,
+    free_memory: Callable[[torch.device], int | None] = free_memory,
+    is_oom: IsOutOfMemory = is_out_of_memory,
+) -> Tensor:
+    """Decode one clip in `dtype`, planned by the free memory; once more in fp32, and say so, if 16 bits overflow.
+
+    z: t 4 h w, unscaled, on any device. frames_at_once: the most frames at once; 0 chooses. in_dtype: converts the
+    weights for the second decode, unless the layers cast them. Returns t 3 8h 8w, about [-1, 1], unclamped, on `device`
+    or in host memory.
+    """
+
+    def decode(dtype: torch.dtype) -> Tensor:
+        call = DecodeCall.of_latents(vae.config, z, dtype)
+        free = free_memory(device)
+        plan = plan_decode(call, free, room_to_spill(device), frames_at_once)
+        logger.info(describe_decode(call, plan, free))
+        return decode_clip(vae, z.to(dtype), plan, device=device, is_oom=is_oom)
+
+    frames = decode(dtype)
+    if dtype == torch.float32 or frames.isfinite().all():
+        return frames
+    logger.warning("The decode in %s gave values that are not finite; decoding again in fp32.", dtype)
+    del frames
+    with in_dtype(torch.float32):
+        return decode(torch.float32)
+
+
 @dataclass(frozen=True)
 class _Room:
     """Bytes that a decode may take."""
@@ -54,19 +99,46 @@ class _Room:
         return needed.device <= self.device and needed.host <= self.host
 
 
-def _fastest_plan(call: DecodeCall, room: _Room, frames_at_once: int = 0) -> DecodePlan | None:
-    plans = _list_plans(call, frames_at_once)
-    return next((plan for plan in plans if room.holds(decode_footprint(call, plan))), None)
+def _find_fastest(call: DecodeCall, room: _Room, frames_at_once: int = 0) -> DecodePlan | None:
+    """By bisection in each way to split: what is slower there takes less memory."""
+    ways = _list_ways(call, frames_at_once)
+    fastest = ways[0][0] if room.holds(decode_footprint(call, ways[0][0])) else None
+    for way in ways:
+        plans = [plan for plan in way if fastest is None or _relative_cost(plan) < _relative_cost(fastest)]
+        if plans and _fits(call, plans[-1], room):
+            fastest = plans[bisect_left(plans, True, key=lambda plan: _fits(call, plan, room))]
+    return fastest
 
 
-def _list_plans(call: DecodeCall, frames_at_once: int = 0) -> list[DecodePlan]:
-    """The fastest first."""
+def _fits(call: DecodeCall, plan: DecodePlan, room: _Room) -> bool:
+    if not plan.spill:
+        # The buffers alone may be too large, which takes one rehearsal for all plans of this kind.
+        buffers = decode_footprint(call, DecodePlan(1, spill=True, recompute=plan.recompute)).host
+        if buffers > room.device:
+            return False
+    return room.holds(decode_footprint(call, plan))
+
+
+def _list_ways(call: DecodeCall, frames_at_once: int = 0) -> list[list[DecodePlan]]:
+    """Plans that split alike, the fastest first; the way whose first plan is fastest comes first."""
     most = min(frames_at_once, call.num_frames) or call.num_frames
-    counts = {-(-most // parts) for parts in range(1, most + 1)}
-    splits = [(frames, 1) for frames in counts]
-    splits += [(1, min(2**power, call.height)) for power in range(1, (call.height - 1).bit_length() + 1)]
-    modes = list(product((False, True), (False, True) if call.config.temporal_decoder else (False,)))
-    return sorted((DecodePlan(*split, *mode) for split in splits for mode in modes), key=_relative_cost)
+    counts = sorted({-(-most // parts) for parts in range(1, most + 1)}, reverse=True)
+    bands = sorted({min(2**power, call.height) for power in range(1, (call.height - 1).bit_length() + 1)})
+    splits = [[(frames, 1) for frames in counts], [(1, count) for count in bands]]
+    modes = product((False, True), (False, True) if call.config.temporal_decoder else (False,))
+    ways = [
+        [DecodePlan(frames, bands, spill, recompute) for frames, bands in some]
+        for some, (spill, recompute) in product(splits, modes)
+        if some
+    ]
+    return sorted(ways, key=lambda plans: _relative_cost(plans[0]))
+
+
+def _list_least(call: DecodeCall, free_host: int | None) -> list[DecodePlan]:
+    """The plans that may take the least memory. A host without room is the device itself."""
+    temporal = call.config.temporal_decoder
+    modes = [(False, temporal)] + ([] if free_host == 0 else [(True, temporal), (True, False)])
+    return [DecodePlan(1, call.height, *mode) for mode in modes]
 
 
 def _shrink(call: DecodeCall, sixteenths: int) -> DecodeCall:
@@ -91,9 +163,12 @@ def _round_down(side: int, multiple: int = 8) -> int:
 
 
 def _explain_refusal(call: DecodeCall, room: _Room, free_device: int, free_host: int | None) -> str:
+    def fits(call: DecodeCall) -> bool:
+        return any(_fits(call, plan, room) for plan in _list_least(call, free_host))
+
     def find_largest(bound: int, changed: Callable[[int], DecodeCall]) -> DecodeCall | None:
-        """The largest that fits, by bisection: fitting is monotonic."""
-        fitting = bisect_left(range(1, bound), True, key=lambda n: _fastest_plan(changed(n), room, 1) is None)
+        """By bisection: what fits, fits all the more with less."""
+        fitting = bisect_left(range(1, bound), True, key=lambda n: not fits(changed(n)))
         return changed(fitting) if fitting else None
 
     shorter = find_largest(call.num_frames, lambda frames: replace(call, num_frames=frames))
@@ -107,9 +182,9 @@ def _explain_refusal(call: DecodeCall, room: _Room, free_device: int, free_host:
 
 
 def _describe_least(call: DecodeCall, free_device: int, free_host: int | None) -> str:
-    """Bytes of the plan that takes least of the device. A host without room is the device itself."""
-    plans = [plan for plan in _list_plans(call, 1) if free_host != 0 or not plan.spill]
-    needed = min((decode_footprint(call, plan) for plan in plans), key=lambda needed: needed.device)
+    """What the plan that takes the least of the device needs, in words."""
+    footprints = [decode_footprint(call, plan) for plan in _list_least(call, free_host)]
+    needed = min(footprints, key=lambda footprint: footprint.device)
     device, free = describe_bytes(needed.device), describe_bytes(free_device)
     if free_host == 0:
         return f"{device} of memory, of which {free} are free, and may take {USABLE:.0%} of them"

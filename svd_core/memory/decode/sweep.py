@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 from weakref import WeakSet
@@ -55,7 +55,7 @@ class Workspace:
         smaller tiles; what was done before stays. Along every row, tiles come in the order of the frames. Work that
         needs `whole_rows` gets one frame at a time if the plan has bands, and sees to them itself.
         """
-        pending = self._cut([whole], whole, whole_rows)
+        pending = self.cut([whole], whole, whole_rows)
         ahead: Sequence[Loaded] | None = None
 
         def first() -> None:
@@ -69,7 +69,7 @@ class Workspace:
                 pending.pop(0)
             else:
                 ahead = None
-                pending = self._cut(pending, whole, whole_rows)
+                pending = self.cut(pending, whole, whole_rows)
         self.transfers.finish()
 
     def sweep_frames(self, clip: ClipBuffer, work: Work) -> None:
@@ -100,7 +100,11 @@ class Workspace:
         self._step_down(frames)
         return False
 
-    def _cut(self, tiles: Iterable[Tile], whole: Tile, whole_rows: bool) -> list[Tile]:
+    def cut_rows(self, frame: Tile) -> Iterator[Tile]:
+        """The bands of whole frames."""
+        return frame.split_rows(-(-(frame.bottom - frame.top) // self.plan.bands))
+
+    def cut(self, tiles: Iterable[Tile], whole: Tile, whole_rows: bool) -> list[Tile]:
         frames, rows = self.plan.frames_at_once, whole.bottom - whole.top
         if self.plan.bands > 1 and whole_rows:
             frames = 1  # the work cuts it

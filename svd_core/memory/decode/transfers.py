@@ -1,20 +1,24 @@
-"""Copies between host buffers and the device, beside the computation."""
+"""Buffers in host memory, and the copies between them and the device beside the computation."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import weakref
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .host_memory import HostMemory
+from ..rehearsal import counted_as_host_memory
+
+_PORTABLE = 1  # pinned for every device, not only the current one
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A tensor on the device, or soon."""
+    """A tensor whose copy to the device may still be under way."""
 
     tensor: Tensor
     event: torch.cuda.Event | None = None
@@ -76,3 +80,51 @@ def _record(stream: torch.cuda.Stream | None) -> torch.cuda.Event | None:
     event = torch.cuda.Event()
     event.record(stream)
     return event
+
+
+def allocate_in_host_memory(shape: tuple[int, ...], dtype: torch.dtype, pin_for: torch.device) -> Tensor:
+    """An uninitialised tensor in host memory, pinned where that lets copies run beside the computation of a device."""
+    with counted_as_host_memory():
+        buffer = torch.empty(shape, dtype=dtype, device="meta" if pin_for.type == "meta" else "cpu")
+    if pin_for.type == "cuda" and buffer.nbytes:
+        _pin(buffer)
+    return buffer
+
+
+class HostMemory:
+    """The host buffers of one decode. One that is free is used again for its size: pinning takes longer than a copy."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.place = torch.device("meta" if device.type == "meta" else "cpu")
+        self._spare: list[Tensor] = []
+
+    def take(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        kinds = [(spare.numel(), spare.dtype) for spare in self._spare]
+        if (prod(shape), dtype) in kinds:
+            return self._spare.pop(kinds.index((prod(shape), dtype))).view(shape)
+        self._spare.clear()  # sizes grow towards the picture, so that these would hardly be used again
+        return allocate_in_host_memory(shape, dtype, self.device)
+
+    def give(self, buffer: Tensor) -> None:
+        """Give a whole buffer back; no copy of it may be under way."""
+        self._spare.append(buffer)
+
+
+def _pin(buffer: Tensor) -> None:
+    """Pin in place: the allocator of pinned memory would round up to a power of two, and never give it back.
+
+    A buffer that cannot be pinned is left as it is; copies then wait for each other.
+    """
+    runtime: Any = torch.cuda.cudart()
+    if int(runtime.cudaHostRegister(buffer.data_ptr(), buffer.nbytes, _PORTABLE)) == 0:
+        weakref.finalize(buffer.untyped_storage(), _unpin, buffer.data_ptr())
+    else:
+        with suppress(RuntimeError):  # the failure would be raised by the next kernel, whichever that is
+            torch.zeros(1, device="cuda")
+
+
+def _unpin(address: int) -> None:
+    torch.cuda.synchronize()  # no copy may still be under way, whatever ended the decode
+    runtime: Any = torch.cuda.cudart()
+    runtime.cudaHostUnregister(address)

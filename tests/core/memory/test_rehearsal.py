@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from svd_core.memory.decode import host_memory
+from svd_core.memory.decode.transfers import allocate_in_host_memory
 from svd_core.memory.meta_shapes import run_on_meta
 from svd_core.memory.rehearsal import HOST, AllocationCounter
 from svd_core.models.autoencoder import Autoencoder
@@ -62,7 +62,7 @@ def test_what_is_freed_after_the_count_is_taken_off() -> None:
 
 def test_host_buffers_are_told_apart() -> None:
     with AllocationCounter() as counter:
-        buffer = host_memory.empty((256,), torch.float32, torch.device("cpu"))
+        buffer = allocate_in_host_memory((256,), torch.float32, torch.device("cpu"))
         x = buffer + 1
     assert counter.live == {HOST: KB, "cpu": KB}
     assert len(x) == 256
@@ -70,7 +70,7 @@ def test_host_buffers_are_told_apart() -> None:
 
 def test_a_limit_is_that_of_the_device() -> None:
     with AllocationCounter(limit=2 * KB) as counter:
-        host_memory.empty((2560,), torch.float32, torch.device("cpu"))
+        allocate_in_host_memory((2560,), torch.float32, torch.device("cpu"))
         held = [kilobyte(), kilobyte()]
         with pytest.raises(torch.OutOfMemoryError):
             kilobyte()

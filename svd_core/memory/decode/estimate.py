@@ -1,0 +1,85 @@
+"""Peak memory of a decode or an encode, counted while the real code runs on the meta device.
+
+Weights are not counted, and neither is the work space that a library takes inside a convolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
+
+import torch
+
+from ...config import AutoencoderConfig
+from ...models.autoencoder import Autoencoder
+from ...models.layers import Layers
+from ..device import is_out_of_memory
+from ..rehearsal import HOST, AllocationCounter, FusedAttention
+from .buffers import Tile
+from .clip import decode_in
+from .plan import DecodeCall, DecodePlan
+from .sweep import Workspace
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Peak bytes, beside the weights."""
+
+    device: int
+    host: int
+
+
+@lru_cache(maxsize=1024)
+def decode_footprint(call: DecodeCall, plan: DecodePlan) -> Footprint:
+    """Peak of `decode_clip` for one clip, beside its latents."""
+    with torch.inference_mode(False), torch.no_grad():
+        # The third block of a level is like the second.
+        vae = _autoencoder(replace(call.config, num_res_blocks=min(call.config.num_res_blocks, 1)), call.dtype)
+        z = _empty(call.dtype, call.num_frames, call.config.latent_channels, call.height, call.width)
+        space = _Rehearsal(plan, call.height, z, vae.decoder.memory_format(z), is_out_of_memory)
+        with AllocationCounter() as counter, FusedAttention():
+            decode_in(space, vae, z, call.num_frames)
+    return Footprint(counter.peak["meta"], counter.peak[HOST])
+
+
+@lru_cache(maxsize=64)
+def encode_bytes(
+    config: AutoencoderConfig, height: int, width: int, dtype: torch.dtype = torch.float32, pictures: int = 1
+) -> int:
+    """Peak of `Autoencoder.encode`, beside the pictures given. height, width: of the latent."""
+    with torch.inference_mode(False), torch.no_grad():
+        vae, scale = _autoencoder(config, dtype), config.downscale
+        pixels = _empty(dtype, pictures, config.image_channels, scale * height, scale * width)
+        with AllocationCounter() as counter, FusedAttention():
+            vae.encode(pixels)
+    return counter.peak["meta"]
+
+
+@lru_cache(maxsize=8)
+def _autoencoder(config: AutoencoderConfig, dtype: torch.dtype) -> Autoencoder:
+    return Autoencoder(config, Layers(device="meta", dtype=dtype)).requires_grad_(False)
+
+
+def _empty(dtype: torch.dtype, *shape: int) -> torch.Tensor:
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+class _Rehearsal(Workspace):
+    """Runs only the first tiles, up to the one beside which most is alive; later ones are alike or smaller.
+
+    The first tile allocates what it writes to, so the second sees it. Of a plan that spills, the second also has the
+    store of the first and the load of the third beside it.
+    """
+
+    def cut(self, tiles: Iterable[Tile], whole: Tile, whole_rows: bool) -> list[Tile]:
+        cut = super().cut(tiles, whole, whole_rows)
+        starts, tops = sorted({tile.start for tile in cut}), sorted({tile.top for tile in cut})
+        # A lone frame that is computed again needs two frames before it, so the third tile is the first that has all.
+        needed = 2 + self.plan.spill + (self.plan.recompute and self.plan.frames_at_once == 1)
+        bands = 1 if len(starts) > 1 else 2
+        return [tile for tile in cut if tile.start in starts[:needed] and tile.top in tops[:bands]]
+
+    def cut_rows(self, frame: Tile) -> Iterator[Tile]:
+        return islice(super().cut_rows(frame), 2)  # the second has neighbours on both sides
