@@ -56,7 +56,7 @@ class WholeClip:
         }
         width, height = self.size
         frames = self.case.num_frames
-        return lambda: pipe(self.picture, width, height, frames, **settings)
+        return lambda: pipe(self.picture, width=width, height=height, num_frames=frames, **settings)
 
     def _diffusers(self, compiled: bool) -> Callable[[], Tensor]:
         from diffusers import EulerDiscreteScheduler, StableVideoDiffusionPipeline

@@ -18,7 +18,7 @@ from ..models.unet.unet import VideoUNet
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What one clip is sampled under. The unconditional branch has zeros for the embedding and the latent."""
+    """Conditions of one clip. The unconditional branch has zeros in place of the embedding and the latent."""
 
     image_embeds: Tensor  # 1 1 d
     latent: Tensor  # 1 4 h w, unscaled
@@ -27,7 +27,7 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class GuidedDenoiser:
-    """D(x; σ) of Karras et al. (2022) with a guidance scale for each frame, as one run uses it."""
+    """The denoiser D(x; σ) of Karras et al. (2022) with a guidance scale for each frame, for one run."""
 
     unet: VideoUNet
     dtype: torch.dtype

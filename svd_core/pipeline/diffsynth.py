@@ -1,9 +1,8 @@
-"""What DiffSynth-Studio 1.1.9 does otherwise, for clips that should come out as there.
+"""Differences of DiffSynth-Studio 1.1.9, for clips with its numbers.
 
-Everything else of it is a matter of settings: `denoising_steps="all steps"`, `post_normalize=True`,
-`contrast_enhance_scale=1.2`, and its noise as `latent_noise` and `augmentation_noise`. Two things of it remain
-different here: held frames stay what they are after the last step too, and a clip is decoded as a whole instead of in
-windows of eight frames.
+The rest are settings: `denoising_steps="all steps"`, `post_normalize=True`, `contrast_enhance_scale=1.2`, and as
+`latent_noise` and `augmentation_noise` its noise. Two things stay different: held frames are exact after the last
+step too, and a clip is decoded as a whole instead of in windows of eight frames.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ FRAME_SCALE = 0.13025  # of the latents of given frames; trained with 0.18215, t
 
 
 def imitate(pipe: SVDPipeline) -> None:
-    """Gives the pipeline DiffSynth's scale of given frames and its epsilons; for good."""
+    """Give a pipeline DiffSynth's scale of given frames and its epsilons. Load it again to undo this."""
     pipe.frame_scale = FRAME_SCALE
     for norm, eps in (*_list_unet_eps(pipe.unet), *_list_vae_eps(pipe.vae)):
         norm.eps = eps

@@ -64,7 +64,7 @@ class SVDPipeline:
         dtype: torch.dtype,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        """`dtype` is that of the UNet and of the decode; encoding a picture is always fp32."""
+        """dtype: of the UNet, the image encoder and the decode; the VAE always encodes in fp32."""
         self.unet: VideoUNet = unet.eval()
         self.vae: Autoencoder = vae.eval()
         self.image_encoder: ClipVision = image_encoder.eval()
@@ -172,15 +172,19 @@ class SVDPipeline:
         run: RunOptions,
         seed: int,
     ) -> Tensor:
-        """The clip's latents in diffusion space, t 4 h w. pixels, fitted: the picture, whole and as the video has it,
-        1 3 H W in [0, 1]."""
+        """The clip's latents in diffusion space, t 4 h w.
+
+        pixels: the whole picture, for the image encoder; fitted: the picture at the size of the video; both 1 3 H W in
+        [0, 1].
+        """
         sigmas, scale = noise_levels(settings), frame_scales(settings)
         mode = speed_mode(settings.speed)
         memory = self.sampling_memory(run.memory)
         branches = 2 if guidance.needs_uncond(scale) else 1
         cache = StepCache(mode, branches)
         downscale = self.vae.config.downscale
-        shape = (settings.num_frames, 4, settings.height // downscale, settings.width // downscale)
+        channels = self.vae.config.latent_channels
+        shape = (settings.num_frames, channels, settings.height // downscale, settings.width // downscale)
         # Planned before anything is encoded, so that a clip that fits nowhere is refused at once.
         GuidedDenoiser(self.unet, self.dtype, memory, cache).check_fits(shape, branches)
 
@@ -225,11 +229,11 @@ class SVDPipeline:
         return lora
 
     def unload_lora(self) -> None:
-        """Take all LoRAs off again; the weights are bit for bit what they were."""
+        """Remove all LoRAs; the weights are bit for bit what they were before."""
         self._loras.clear()
 
     def encode_image(self, pixels: Tensor, fit: pictures.EncoderFitMode = "squash") -> Tensor:
-        """pixels: 1 3 h w in [0, 1]. Returns the projected CLIP embedding as one token, 1 1 d."""
+        """CLIP's projected embedding of a picture as one token, 1 1 d. pixels: 1 3 h w in [0, 1]."""
         size = self.image_encoder.config.image_size
         prepared = pictures.to_encoder_pixels(pixels, size, fit).to(self.device, self.dtype)
         return self.image_encoder(prepared).image_embeds[:, None]
@@ -237,16 +241,16 @@ class SVDPipeline:
     def encode_picture(
         self, pixels: Tensor, micro: MicroConditioning, seed: int = 0, augmentation_noise: Tensor | None = None
     ) -> Tensor:
-        """pixels: 1 3 8h 8w in [0, 1]. Returns the unscaled latent of the noise-augmented picture, 1 4 h w."""
+        """The latent of the noise-augmented picture, 1 4 h w, unscaled. pixels: 1 3 8h 8w in [0, 1]."""
         noisy = augment_picture(pixels, micro.noise_aug_strength, seed, augmentation_noise)
         return self.vae.encode(noisy.to(self.device, torch.float32))
 
     def encode_frame(self, pixels: Tensor) -> Tensor:
-        """pixels: 1 3 8h 8w in [0, 1], a frame of a clip. Returns its latent as the diffusion has it, 1 4 h w."""
+        """The latent of a frame of a clip, 1 4 h w, scaled to diffusion space. pixels: 1 3 8h 8w in [0, 1]."""
         return self.frame_scale * self.vae.encode((2.0 * pixels - 1.0).to(self.device, torch.float32))
 
     def sampling_memory(self, choice: MemoryChoice = "automatic") -> SamplingMemory:
-        """How one run fits its evaluations of the UNet to the memory of the device; for `denoise`."""
+        """The plan that fits the UNet's evaluations in one run to the free memory of the device; for `denoise`."""
         return SamplingMemory(choice, lambda: free_memory(self.device))
 
     def denoise(
@@ -267,9 +271,10 @@ class SVDPipeline:
         return GuidedDenoiser(self.unet, self.dtype, memory, cache).denoise(x, sigma, cond, scale)
 
     def decode(self, latents: Tensor, frames_at_once: int = 0) -> Tensor:
-        """latents: t 4 h w, scaled as the diffusion has them. Returns t 8h 8w 3 in [0, 1], fp32, on the CPU.
+        """The frames of latents in diffusion space, t 4 h w: t 8h 8w 3 in [0, 1], fp32, on the CPU.
 
-        A 16-bit decode that overflows is repeated in fp32, and says so.
+        frames_at_once: frames decoded together, 0 to let the free memory decide; the frames are the same. A 16-bit
+        decode that overflows is repeated in fp32, which is logged. Raises SVDError for latents of another model family.
         """
         check_latents(latents, self.vae.config.latent_channels)
         z = latents.float() / self.vae.config.scale_factor
