@@ -1,1 +1,1 @@
-"""Side-by-side measurements; results are kept in benchmarks/results."""
+"""Measurements beside other implementations; results are kept in benchmarks/results."""

@@ -1,4 +1,4 @@
-"""What is measured: sizes of the model and of the clip, and the inputs that every implementation gets alike."""
+"""Cases of the benchmark: sizes of model and clip, and the inputs that every implementation gets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ CASES = _cases()
 
 @dataclass(frozen=True)
 class UNetInputs:
-    """Of `b` clips. Implementations spread them over frames in their own ways."""
+    """Inputs of `b` clips. Implementations spread them over frames in their own ways."""
 
     x: Tensor  # b t 8 h w
     c_noise: Tensor  # b

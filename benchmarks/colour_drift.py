@@ -1,4 +1,4 @@
-"""How far the colours of the bundled model's clips drift from the picture, before and after the colour match.
+"""Measure how far the colours of the bundled model's clips drift from the picture, before and after the colour match.
 
     python -m benchmarks.colour_drift [--scenes 8]
 

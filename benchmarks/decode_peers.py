@@ -1,4 +1,4 @@
-"""What a decode in pieces costs the picture: ours, ComfyUI's own nodes and diffusers, side by side in one run.
+"""Measure what a decode in pieces does to the picture: ours, ComfyUI's own nodes and diffusers, in one run.
 
     python -m benchmarks.decode_peers [--frames 12] [--size 128] [--out benchmarks/results/decode_peers.json]
 

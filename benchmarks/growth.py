@@ -1,4 +1,4 @@
-"""How time and memory grow with the length and the size of the clip, beside what arithmetic says they should.
+"""Measure how time and memory grow with the length and the size of the clip, beside the growth that is expected.
 
     python -m benchmarks.growth [--runs 3] [--out benchmarks/results/growth]
 

@@ -124,7 +124,7 @@ class VAEPart(Part):
         return self.ours.encode, self._planned
 
     def _planned(self, z: Tensor) -> Tensor:
-        """As the pipeline does it."""
+        """Encode like the pipeline."""
         free = free_memory(self.device), room_to_spill(self.device)
         plan = plan_decode(DecodeCall.of_latents(self.ours.config, z, self.dtype), *free)
         return decode_clip(self.ours, z, plan)

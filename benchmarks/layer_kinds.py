@@ -1,4 +1,4 @@
-"""Where the time goes: every operation of a run timed by itself, and added up by kind of layer."""
+"""Time by kind of layer: every operation of a run is timed by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How soon a full-size checkpoint is ready to sample, against reading its bytes: the page cache is warm in both.
+"""Measure how soon a full-size checkpoint is ready to sample, against reading its bytes; the page cache is warm.
 
     python -m benchmarks.loading [--rounds 5] [--dtype fp16] [--out benchmarks/results/loading.json]
 

@@ -1,4 +1,4 @@
-"""What a measurement has to say of where it was made."""
+"""Description of the machine that a measurement was made on."""
 
 from __future__ import annotations
 

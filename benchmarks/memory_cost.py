@@ -1,4 +1,4 @@
-"""What small memory costs in time where the fast way would fit as well: one UNet call and one decode, split and whole.
+"""Measure the time that small memory costs where the fast way would fit too: one UNet call and one decode.
 
     python -m benchmarks.memory_cost [--stages sampling decode] [--frames 8] [--height 128] [--width 256] [--rounds 3]
 

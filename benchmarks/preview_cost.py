@@ -1,4 +1,4 @@
-"""What the preview of all frames costs at every sampling step, beside what the step itself takes.
+"""Measure the preview of all frames beside the sampling step it follows.
 
     python -m benchmarks.preview_cost [--frames 25] [--height 576] [--width 1024] [--rounds 10] [--out FILE.json]
 

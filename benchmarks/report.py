@@ -1,4 +1,4 @@
-"""Results as a table for the README."""
+"""Results as a Markdown table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the modes of `speed` save and what they cost: time, error and motion on the bundled model; error of one call.
+"""Measure the modes of `speed`: time, error and motion on the bundled model; error of one call.
 
     python -m benchmarks.speed_modes [--scenes 6] [--out benchmarks/results/speed_modes.json]
 
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def stated(mode: SpeedMode) -> dict[str, float | None]:
-    """None for no limit."""
+    """Returns None without a limit."""
     return {name: value if math.isfinite(value) else None for name, value in asdict(mode).items()}
 
 

@@ -68,7 +68,7 @@ def matrix_product(device: torch.device, dtype: torch.dtype) -> tuple[Callable[[
 
 
 def flops_and_peak(way: Callable[[], Any], device: torch.device) -> tuple[int, int]:
-    """What a run executes and allocates.
+    """FLOPs and peak memory of a run.
 
     FLOPs: 2 x multiply-adds of matrix products, convolutions and attention. Peak: bytes beside the weights and the
     input; on a CPU without the work space of operations.

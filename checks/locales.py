@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def object_info(comfyui: Path) -> JSON:
-    """What the host says of the pack's nodes, asked without starting its server."""
+    """Ask the host for the pack's nodes (/object_info), without starting its server."""
     command = [sys.executable, str(REPOSITORY / "tests" / "support" / "import_pack.py"), str(comfyui)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["object_info"]
 

@@ -50,7 +50,7 @@ class Page:
         return node
 
     def api(self, info: JSON) -> Prompt:
-        """What the server takes. info: /object_info."""
+        """The graph in API form. info: /object_info."""
         return {
             str(node.id): {
                 "class_type": node.type,
@@ -60,7 +60,7 @@ class Page:
         }
 
     def ui(self, name: str, info: JSON) -> JSON:
-        """What the page takes. name: of the file; gives the graph its identity."""
+        """The graph in UI form. name: of the file; gives the graph its identity."""
         links = [list(link) for link in self._links(info)]
         nodes = [self._ui_node(node, info[node.type], links) for node in self.nodes]
         groups = _place(nodes, [node.column for node in self.nodes], self.columns)
@@ -120,7 +120,7 @@ def _specs(info: JSON) -> dict[str, list[Any]]:
 
 
 def _inputs(node: Node, info: JSON) -> JSON:
-    """Those given, and the default of each other one that the page would show."""
+    """The given inputs, plus the defaults of all others that the page would show."""
     filled = {}
     for name, spec in _specs(info).items():
         if name in node.inputs:

@@ -113,7 +113,7 @@ async def follow(socket: Any, prompt_id: str, workflow: Workflow) -> None:
 
 
 async def saved_files(session: aiohttp.ClientSession, prompt_id: str) -> list[dict[str, str]]:
-    """What the run saved, each as {filename, subfolder, type}; pictures for preview are left out."""
+    """Files that the run saved, each as {filename, subfolder, type}, without preview pictures."""
     async with session.get(f"/history/{prompt_id}") as answer:
         outputs = (await answer.json())[prompt_id]["outputs"]
     return [file for output in outputs.values() for file in output.get("images", []) if file["type"] == "output"]

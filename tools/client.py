@@ -51,7 +51,7 @@ class Event:
 
 @dataclass
 class Run:
-    """What became of one queued prompt."""
+    """The outcome of one queued prompt."""
 
     prompt_id: str
     status: str = "unfinished"  # success | error | interrupted
@@ -68,7 +68,7 @@ ENDINGS = {"execution_success": "success", "execution_error": "error", "executio
 
 
 class Client:
-    """Talks to the server at `url`, e.g. http://127.0.0.1:8188."""
+    """A client of the server at `url`, e.g. http://127.0.0.1:8188."""
 
     def __init__(self, url: str):
         self.url = url.rstrip("/")
@@ -142,7 +142,7 @@ def _event(data: str | bytes) -> Event:
 
 
 def _apply(event: Event, run: Run) -> bool:
-    """Take in one message about this prompt; True when it was the last."""
+    """Add one message to the run; return whether it was the last."""
     if event.type == "executed":
         run.outputs[event.data["node"]] = event.data.get("output") or {}
     if event.type == "execution_error":

@@ -125,7 +125,7 @@ def serve(host: Host, workflow: str) -> None:
 
 
 class Progress:
-    """Prints which node runs, with a bar for those that count."""
+    """Print the node that runs, with a bar for nodes that report progress."""
 
     def __init__(self, prompt: Prompt):
         self.titles = {node_id: node["class_type"] for node_id, node in prompt.items()}

@@ -145,7 +145,7 @@ def link_or_copy(folder: Path, link: Path) -> None:
 
 
 def has_accelerator(python: str) -> bool:
-    """Whether torch sees a GPU; asked in a process of its own so that the caller need not hold one."""
+    """Ask torch for a GPU, in a separate process so that this one does not occupy it."""
     question = "import torch, sys; sys.exit(not torch.accelerator.is_available())"
     return subprocess.run([python, "-c", question], stderr=subprocess.DEVNULL).returncode == 0
 

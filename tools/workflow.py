@@ -31,7 +31,7 @@ def load_ui(name: str = "image_to_video") -> JSON:
 
 
 def node_of(prompt: Prompt, class_type: str) -> str:
-    """Id of the one node of that class."""
+    """Find the id of the only node of a class."""
     (node_id,) = (node_id for node_id, node in prompt.items() if node["class_type"] == class_type)
     return node_id
 
@@ -45,13 +45,13 @@ def with_inputs(prompt: Prompt, **inputs: dict[str, Any]) -> Prompt:
 
 
 def widget_names(node: JSON) -> list[str]:
-    """What each of a UI node's `widgets_values` is called."""
+    """Names of a UI node's `widgets_values`, in their order."""
     names = [entry["name"] for entry in node["inputs"] if "widget" in entry]
     return [name for each in names for name in ((each, CONTROL) if each in SEEDS else (each,))]
 
 
 def to_api(ui: JSON) -> Prompt:
-    """UI form to API form. Covers what our examples use: no sub-graphs, no muted nodes, no lists as values.
+    """Convert UI form to API form. Covers our examples: no sub-graphs, muted nodes or lists as values.
 
     Nodes without a title of their own show their name in the language of the page.
     """
@@ -82,7 +82,7 @@ def update_ui(ui: JSON, prompt: Prompt) -> JSON:
 
 
 def _cut(ui: JSON, entry: JSON) -> None:
-    """Take the link into an input out of the graph."""
+    """Remove the link into an input from the graph."""
     cut = entry["link"]
     entry["link"] = None
     ui["links"] = [link for link in ui["links"] if link[0] != cut]

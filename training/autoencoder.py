@@ -105,7 +105,7 @@ def train_temporal_decoder(vae: Autoencoder, folder: Path, seed: int, seconds: f
 
 
 def flicker_noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Noise as sampled latents have it, t c h w, in single cells and in whole frames.
+    """Noise like that of sampled latents, t c h w, in single cells and in whole frames.
 
     A sum of noise that forgets itself over a few frames and of a drift through the clip, which is half of the
     temporal variance of what the trained UNet leaves.
@@ -121,7 +121,7 @@ def flicker_noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
 
 
 def _cells_and_whole(shape: torch.Size, whole: float, generator: torch.Generator) -> Tensor:
-    """Normal noise of every cell, and `whole` times as much that a picture has in all of its cells; ... h w."""
+    """Normal noise per cell, plus `whole` times a noise that all cells of a picture share; ... h w."""
     return torch.randn(shape, generator=generator) + whole * torch.randn((*shape[:-2], 1, 1), generator=generator)
 
 
@@ -134,7 +134,7 @@ def decode_pictures(decoder: Decoder, z: Tensor) -> Tensor:
 
 
 def picture_loss(decoded: Tensor, pictures: Tensor) -> Tensor:
-    """L1 and squared error of the values, weighed by how much a place stands out, and L1 of the slopes.
+    """L1 and squared error of the values, weighted by contrast, and L1 of the slopes.
 
     Sprites cover a twentieth of a picture: unweighed, the background alone would be learned for a long time.
     """

@@ -14,7 +14,7 @@ from .data import generator_of, random_pictures
 
 @torch.inference_mode()
 def latents_and_colours(vae: Autoencoder, seed: int, count: int) -> tuple[Tensor, Tensor]:
-    """Of drawn pictures, for each latent cell: its latents in diffusion space, n 4, and its mean colour, n 3."""
+    """Latents in diffusion space, n 4, and mean colours, n 3, of the latent cells of drawn pictures."""
     pictures = random_pictures(generator_of(seed, 41), count)
     latents = vae.config.scale_factor * vae.encode(pictures)
     colours = F.avg_pool2d(pictures, vae.config.downscale)  # in [-1, 1]

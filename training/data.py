@@ -1,4 +1,4 @@
-"""What a training step sees: freshly drawn scenes, decided by the seed and the number of the step."""
+"""Training data: freshly drawn scenes, decided by the seed and the number of the step."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _pixels(pictures: np.ndarray) -> Tensor:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Clips as the UNet is trained on them."""
+    """Training clips of the UNet."""
 
     latents: Tensor  # b t 4 h w, scaled
     cond_latent: Tensor  # b 4 h w, unscaled, of the noise-augmented first frame
@@ -65,7 +65,7 @@ class ClipBuffer:
         self.next = 0
 
     def batch(self, step: int, size: int) -> Encoded:
-        """Fill up to what the step would have seen in an unbroken run, then draw."""
+        """Fill up to the step's state in an unbroken run, then draw."""
         self.next = max(self.next, step - self.capacity // 4)
         while self.next <= step + self.capacity // 8:
             self.clips.append(self._encode(self.next))

@@ -1,4 +1,4 @@
-"""Does a checkpoint animate scenes as its settings ask? Measured on scenes it was never trained on.
+"""Measure whether a checkpoint animates scenes as its settings ask, on scenes it was never trained on.
 
 All at the settings a user starts with: the seed is 0, and guidance, steps and noise are the pipeline's own.
 """
@@ -54,7 +54,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Bar:
-    """One thing asked of the model: its median figure, and the range that is good enough."""
+    """A requirement of the model: its median figure, and the range that is good enough."""
 
     what: str
     figure: float
@@ -111,12 +111,12 @@ class Animator:
             return self.pipe.decode(latents).numpy()
 
     def decode_apart(self, latents: Tensor) -> np.ndarray:
-        """Every frame as a clip of its own."""
+        """Decode every frame as a separate clip."""
         return np.concatenate([self.decode(frame) for frame in latents.split(1)])
 
 
 def evaluate(checkpoint: Path, seeds: Sequence[int] = evaluation_seeds(), workers: int | None = None) -> Figures:
-    """All figures of the scenes, shared out to processes of one thread each: a small model gains nothing from more."""
+    """Measure all scenes, in processes of one thread each: a small model gains nothing from more."""
     workers = min(workers or os.cpu_count() or 1, len(seeds))
     shares = [list(seeds[first::workers]) for first in range(workers)]
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:

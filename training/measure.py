@@ -1,4 +1,4 @@
-"""What a clip of a scene shows: where its sprites go, how fast, and how calm the rest is. NumPy only.
+"""Measures of a clip of a scene: where its sprites go, how fast, and how calm the rest is. NumPy only.
 
 The scene tells what the background looks like without sprites; what differs from it is sprite. So a clip is measured
 without knowing how it was made, and blur, noise or a slight tint do not mislead.
@@ -61,7 +61,7 @@ class Track:
 
 
 def track(clip: Any, scene: Scene) -> tuple[Track, ...]:
-    """Follows every sprite of the scene from its place in the first picture on.
+    """Follow every sprite of the scene from its place in the first picture on.
 
     The centre is the mean of the pixels around the last centre, weighted by their difference from the background. A
     sprite that is gone stays where it was last seen.
@@ -116,7 +116,7 @@ def flicker(clip: Any, scene: Scene, motion_bucket_id: float = 255.0, fps: float
 def still_pixels(
     scene: Scene, size: int, num_frames: int, motion_bucket_id: float, fps: float, margin: float = 0.06
 ) -> np.ndarray:
-    """Which pixels lie further than `margin` (in widths) from the path of every sprite, h w bool."""
+    """Find the pixels that lie further than `margin` (in widths) from the path of every sprite, h w bool."""
     middles = (np.arange(size) + 0.5) / size
     pixels = np.stack(np.meshgrid(middles, middles), axis=-1)  # h w 2 (x, y)
     still = np.ones((size, size), bool)
@@ -128,7 +128,7 @@ def still_pixels(
 
 
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
-    """Spearman's: -1 to 1, equal numbers sharing their mean rank; 0 where all of a or all of b are equal."""
+    """Spearman's rank correlation, in [-1, 1]; equal numbers share their mean rank. 0 if all of a or of b are equal."""
     if len(a) != len(b) or len(a) < 2:
         raise SVDError(f"Ranks of {len(a)} and {len(b)} numbers cannot be compared; give two lists of equal length.")
     x, y = (_ranks(np.asarray(each, np.float64)) for each in (a, b))
@@ -155,7 +155,7 @@ def _frames(clip: Any) -> np.ndarray:
 
 
 def _sprite_share(frames: np.ndarray, scene: Scene) -> np.ndarray:
-    """How far every pixel is sprite, t h w from 0, as most are, to 1. A tint of the whole frame is forgiven."""
+    """Share of sprite in every pixel, t h w in [0, 1]. A tint of the whole frame is taken off first."""
     change = frames - render_background(scene.background, frames.shape[1])
     change -= np.median(change, axis=(1, 2), keepdims=True)  # sprites cover little, so this is the tint
     return ((np.linalg.norm(change, axis=-1) - DIFFERENCE) / (FULL - DIFFERENCE)).clip(0.0, 1.0)

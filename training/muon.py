@@ -1,4 +1,4 @@
-"""Muon (Jordan et al. 2024): momentum, made orthogonal. Few steps go far with it where Adam needs several times more.
+"""Muon (Jordan et al. 2024): orthogonalised momentum. Adam needs several times as many steps.
 
 Matrices of one shape are orthogonalised together: a small network has hundreds, and one at a time they would cost more
 than the network itself.

@@ -1,4 +1,4 @@
-"""What a checkpoint makes of scenes, to look at: a contact sheet, the README's animation, the example's thumbnail."""
+"""Clips of a checkpoint to look at: a contact sheet, the README's animation, the example's thumbnail."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def animation(animate: Animator, path: Path, seeds: Sequence[int] = SHOWN_SEEDS)
 
 
 def thumbnail(animate: Animator, path: Path) -> None:
-    """Four moments of the example's clip in a square, as which the template browser shows a thumbnail."""
+    """Four moments of the example's clip in a square: its thumbnail in the template browser."""
     clip = animate.clip(scene_of(EXAMPLE_SEED), bucket=255)
     square = rearrange(clip[list(THUMBNAIL_FRAMES)], "(rows columns) h w c -> (rows h) (columns w) c", rows=2)
     picture = Image.fromarray(_levels(square)).resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BICUBIC)

@@ -60,14 +60,14 @@ class Background:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that defines a clip but its motion bucket, frame rate and size."""
+    """The definition of a clip, except its motion bucket, frame rate and size."""
 
     background: Background
     sprites: tuple[Sprite, ...]
 
 
 def speed(motion_bucket_id: float) -> float:
-    """Of every sprite, in widths of the picture per second: linear, 0 in bucket 0, FASTEST in bucket 255.
+    """Speed of every sprite, in picture widths per second: linear, 0 in bucket 0, FASTEST in bucket 255.
 
     Raises SVDError for a negative bucket.
     """
@@ -133,7 +133,7 @@ def closest_approach(a: Sprite, b: Sprite) -> float:
 def positions(
     scene: Scene, num_frames: int = NUM_FRAMES, motion_bucket_id: float = 127.0, fps: float = 7.0, first: float = 0.0
 ) -> np.ndarray:
-    """Where the middles of the sprites are: s t 2 (x, y), in widths from the top left corner. See `render`."""
+    """Centres of the sprites: s t 2 (x, y), in widths from the top left corner. See `render`."""
     travel = step(motion_bucket_id, fps) * (first + np.arange(num_frames))  # t
     starts = np.array([sprite.position for sprite in scene.sprites])  # s 2
     directions = np.array([sprite.direction for sprite in scene.sprites])

@@ -1,4 +1,4 @@
-"""What the demo checkpoint is, and how it is trained."""
+"""Configuration and training schedule of the demo checkpoint."""
 
 from __future__ import annotations
 

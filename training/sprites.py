@@ -1,4 +1,4 @@
-"""How the sprites of the demo scenes look: few flat shapes each, drawn from signed distances.
+"""The sprites of the demo scenes: a few flat shapes each, drawn from signed distances.
 
 A sprite has its own axes: u runs from tail to nose, v to its right, both in units of its length, so that it reaches
 from u = -0.5 to 0.5 and nowhere leaves the circle of radius 0.5. A distance is negative inside its shape. Edges are

@@ -42,7 +42,7 @@ def new_denoiser(seed: int, device: torch.device | None = None) -> Denoiser:
 
 
 def v_target(x0: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-    """What the network must answer for its x0 to be right: (x0 - c_skip x) / c_out."""
+    """Target of the network, whose x0 is then exact: (x0 - c_skip x) / c_out."""
     c = edm.scalings(sigma)
     return (x0 - c.c_skip * x) / c.c_out
 
@@ -72,7 +72,7 @@ def edm_loss(networks: Denoiser, clips: Encoded, noise: NoiseSettings, generator
 
 
 def random_sigmas(count: int, noise: NoiseSettings, generator: torch.Generator) -> Tensor:
-    """Log-normal; each from a slice of its own of the distribution, so that every batch sees high and low noise."""
+    """Draw log-normal sigmas, each from its own slice of the distribution, so that a batch has high and low noise."""
     quantiles = (torch.arange(count) + torch.rand(count, generator=generator)) / count
     normal = torch.special.ndtri(quantiles.clamp(1e-4, 1.0 - 1e-4))
     return (noise.p_mean + noise.p_std * normal).exp()

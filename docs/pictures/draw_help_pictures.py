@@ -58,7 +58,7 @@ def loader() -> Canvas:
 
 
 def clip_encode() -> Canvas:
-    """What CLIP sees of a wide picture in each way of fitting."""
+    """A wide picture as CLIP gets it, for each way of fitting."""
     boat = Image.open(BOAT)
     side = min(boat.size)
     canvas = Canvas(WIDTH, 640)

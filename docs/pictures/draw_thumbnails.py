@@ -80,7 +80,7 @@ def native_mix(frames: Tensor) -> Image.Image:
 
 
 def low_memory() -> Image.Image:
-    """What sampling takes with usual settings and with those of the example, to scale."""
+    """Memory of sampling with usual settings and with those of the example, to scale."""
     canvas = Canvas(WIDTH, HEIGHT)
     canvas.picture(Image.open(PICTURE), (20, 20), (256, 144))
     canvas.picture(Image.open(PICTURE), (364, 47), (192, 108))  # 768 of 1024

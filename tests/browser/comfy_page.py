@@ -97,7 +97,7 @@ class ComfyPage:
         self.page.evaluate(DROP, [self.canvas.element_handle(), name, text])
 
     def search(self, words: str) -> Locator:
-        """What the search box, opened by a double click, finds; each says its title, pack, category and use."""
+        """Results of the search box, which a double click opens; each shows its title, pack, category and use."""
         box = self.page.get_by_role("combobox").and_(self.page.locator("[aria-controls=results-list]"))
         while not self._appears(box):  # on a busy machine the two clicks may come too late after each other
             self.canvas.dblclick(position={"x": 900, "y": 650})
@@ -180,7 +180,7 @@ class ComfyPage:
         self.page.wait_for_function("app.graph.nodes.length > 1")
 
     def nodes(self) -> list[dict[str, Any]]:
-        """What the page made of the nodes of the graph: id, type, title, and whether it knows the type."""
+        """The nodes of the graph on the page: id, type, title, and whether the page knows the type."""
         return self.page.evaluate(
             """app.graph.nodes.map(({id, type, title, inputs, outputs}) => ({
                 id, type, title,

@@ -18,7 +18,7 @@ OF_STABLE_DIFFUSION = (  # as ComfyUI has them
 
 @pytest.fixture(scope="module")
 def cells() -> tuple[Tensor, Tensor]:
-    """Of pictures that the factors were not fitted to: latents, n 4, and colours in [-1, 1], n 3."""
+    """Latents, n 4, and colours in [-1, 1], n 3, of pictures that the factors were not fitted to."""
     return latents_and_colours(SVDPipeline.from_checkpoint(DEMO_CHECKPOINT, device="cpu").vae, seed=1, count=96)
 
 

@@ -28,7 +28,7 @@ def animate() -> Animator:
 
 @pytest.fixture(scope="module")
 def clips(animate: Animator) -> list[np.ndarray]:
-    """Of each scene, with its true first and last frame held."""
+    """Clips of each scene, with its true first and last frame held."""
     return [animate.clip(scene, mask_frames=truth(scene)[HELD], mask_frame_ids=[0, -1]) for scene in SCENES]
 
 
@@ -57,7 +57,7 @@ def test_held_frames_are_what_encode_and_decode_alone_give(
 def test_frames_between_two_held_ones_go_from_one_to_the_other(
     animate: Animator, clips: list[np.ndarray], index: int
 ) -> None:
-    """As encode and decode alone show the two: in one scene they move the sprite by half a pixel by themselves."""
+    """Compared with the two after encode and decode, which move one scene's sprite by half a pixel."""
     scene = SCENES[index]
     ends = np.stack([encoded_and_decoded(animate, frame) for frame in truth(scene)[HELD]])
     held, made = track(ends, scene), track(clips[index], scene)

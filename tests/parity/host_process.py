@@ -149,7 +149,7 @@ def run_schedules(job: dict[str, Any], inputs: dict[str, Tensor]) -> dict[str, T
 
 
 def run_scalings(job: dict[str, Any], inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What surrounds the network: scaled input, conditioning of the noise level, x0, and the noise at the start."""
+    """The preconditioning: scaled input, conditioning of the noise level, x0, and the noise at the start."""
     model, x, v, sigma = _model_sampling(), inputs["scaling_x"], inputs["scaling_v"], inputs["scaling_sigmas"]
     return {
         "scaling/input": model.calculate_input(sigma, x),

@@ -1,4 +1,4 @@
-"""What the conversion of checkpoints writes is read by diffusers, and what diffusers writes is converted."""
+"""Diffusers reads our converted checkpoints, and we convert those it writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What CLIP sees, against the resampling and normalisation of diffusers' pipeline."""
+"""The image encoder's input against the resampling and normalisation of diffusers' pipeline."""
 
 from __future__ import annotations
 

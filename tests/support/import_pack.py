@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def import_host(comfyui: Path, base: Path) -> None:
-    """What a running host has imported before it comes to the packs."""
+    """Import everything that a running host imports before the packs."""
     sys.path[0] = str(comfyui)
     sys.argv = ["main.py", "--cpu", "--base-directory", str(base)]
     logging.disable(logging.INFO)

@@ -123,7 +123,7 @@ def write_extension(
 
 
 def hidden_settings(config: ModelConfig) -> dict[str, dict[str, Any]]:
-    """What shapes cannot show, for the file's metadata."""
+    """Settings that shapes cannot show, for the file's metadata."""
     settings: dict[str, dict[str, Any]] = {}
     if config.unet:
         settings["unet"] = {"head_dim": config.unet.head_dim, "norm_groups": config.unet.norm_groups}
@@ -165,7 +165,7 @@ class _Weights:
         }
 
     def comfy(self) -> dict[str, Recipe]:
-        """As the host saves a checkpoint: one encoder, the image tower under transformers names."""
+        """The layout the host saves: one encoder, the image tower under transformers names."""
         recipes = self._prefixed(UNET_PREFIX, self.unet()) | self._prefixed(CLIP_PREFIX, self.clip())
         official = self.single(SMALL_VOCABULARY)
         return recipes | {name: recipe for name, recipe in official.items() if name.startswith(FIRST_STAGE_PREFIX)}

@@ -26,7 +26,7 @@ def _kohya(path: str) -> tuple[str, str]:
 
 
 def _processor(path: str) -> tuple[str, str]:
-    """As attention processors were saved; other layers cannot be, and are as diffusers saves them."""
+    """Names of saved attention processors; other layers have the names of diffusers."""
     owner, found, layer = path.rpartition(".to_")
     if not found:
         return _dotted("", "lora.down", "lora.up")(path)
@@ -93,7 +93,7 @@ def write_lora(
 
 
 def tensor_names(weight: str, names: NameMap, layout: str) -> tuple[str, str]:
-    """What the factors of a weight are called."""
+    """Names of the factors of a weight."""
     official = weight.removesuffix(".weight")
     if layout in OFFICIAL_LAYOUTS:
         return OFFICIAL_LAYOUTS[layout](official)

@@ -143,7 +143,7 @@ def test_a_clip_can_begin_between_two_frames():
 
 
 def test_motion_by_a_tenth_of_a_pixel_shows():
-    """What moves is what an ideal shift would move: brightness times distance, within a few per cent."""
+    """Rendered motion equals an ideal shift: brightness times distance, within a few per cent."""
     scene = alone(scene_of(EVALUATION_SEED), heading=0.0, position=(0.4, 0.5))
     background = render_background(scene.background, 96)
     still, moved = (shares(render(scene, 96, 1, 255, 6, first=first)[0] - background) for first in (0.0, 0.04))
