@@ -186,7 +186,10 @@ def host_unet_config(config: UNetConfig) -> dict[str, Any]:
 
 
 def describe_blocks(unet: VideoUNet) -> dict[str, Any]:
-    """The host's entries for the transformers: how deep each is, 0 for a residual block without one."""
+    """The host's entries for the transformers: how deep each is, 0 for a residual block without one.
+
+    The finest level comes first, on the way down and on the way up.
+    """
 
     def depth(block: nn.Module) -> int:
         return sum(
@@ -198,7 +201,7 @@ def describe_blocks(unet: VideoUNet) -> dict[str, Any]:
 
     return {
         "transformer_depth": [depth(block) for block in unet.input_blocks if has_resnet(block)],
-        "transformer_depth_output": [depth(block) for block in unet.output_blocks if has_resnet(block)],
+        "transformer_depth_output": [depth(block) for block in reversed(unet.output_blocks) if has_resnet(block)],
         "transformer_depth_middle": depth(unet.middle_block),
     }
 

@@ -182,6 +182,7 @@ def test_it_reaches_weights_that_are_loaded_in_part(comfyui: Path, host: Host, l
     print(report)
     assert report["not taken"] == report["on the first"] == report["restored"] == 0
     assert report["effect"] > 0.01
+    assert report["described otherwise"] == {}
     assert report["in part"] <= 1e-6
 
 
