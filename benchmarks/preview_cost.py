@@ -24,7 +24,7 @@ import torch
 from PIL import ImageOps
 from torch import Tensor
 
-from svd_core.images.preview import contact_sheet, latent_colours, tiny_decoded
+from svd_core.images.preview import decode_preview, draw_preview, guess_colours
 from svd_core.models.tiny_decoder import TinyVideoDecoder
 
 from .machine import machine
@@ -67,8 +67,8 @@ def ways(device: torch.device) -> dict[str, Callable[[Tensor], Tensor]]:
     colours = torch.randn(4, 3).tolist()
     decoder = TinyVideoDecoder().to(device).eval()
     return {
-        "latent colours": lambda x0: latent_colours(x0, colours, [0.0, 0.0, 0.0]),
-        "TAESDV": lambda x0: tiny_decoded(decoder, x0, PREVIEW_SIZE),
+        "latent colours": lambda x0: guess_colours(x0, colours, [0.0, 0.0, 0.0]),
+        "TAESDV": lambda x0: decode_preview(decoder, x0, PREVIEW_SIZE),
     }
 
 
@@ -76,7 +76,7 @@ def seconds(frames_of: Callable[[Tensor], Tensor], x0: Tensor, rounds: int) -> f
     """Median of one preview, sent as ComfyUI sends it."""
 
     def preview() -> None:
-        sheet = ImageOps.contain(contact_sheet(frames_of(x0)), (PREVIEW_SIZE, PREVIEW_SIZE))
+        sheet = ImageOps.contain(draw_preview(frames_of(x0)), (PREVIEW_SIZE, PREVIEW_SIZE))
         sheet.save(io.BytesIO(), "JPEG", quality=95, compress_level=1)
 
     return timed(preview, x0.device, rounds)

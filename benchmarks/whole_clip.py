@@ -34,7 +34,7 @@ class WholeClip:
         self.case, self.parts, self.device, self.dtype = case, parts, device, dtype
         self.size = (8 * case.width, 8 * case.height)
         self.picture = Image.open(PICTURE).convert("RGB").resize(self.size)
-        self.noise = noise.seeded_noise((case.num_frames, 4, case.height, case.width), seed=0)
+        self.noise = noise.draw_noise((case.num_frames, 4, case.height, case.width), seed=0)
         self.augmentation = torch.randn(1, 3, *self.size[::-1], generator=torch.Generator().manual_seed(0))
 
     def run_of(self, who: str) -> Callable[[], Tensor]:

@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..svd_core.errors import SVDError
-from ..svd_core.images.contact_sheet import SHEET_LAYOUTS, clip_sheet
+from ..svd_core.images.contact_sheet import SHEET_LAYOUTS, draw_sheet
 from .host.folders import ALIASES, CATEGORY, io
 from .host.latents import SEEDS, clip_length
 
@@ -61,7 +61,7 @@ class SVDContactSheet(io.ComfyNode):
         clips = rearrange(images, "(b t) h w d -> b t h w d", t=clip_length(samples))
         if pick > len(clips):
             raise SVDError(f"There are {len(clips)} clips on the contact sheet and number {pick} was picked.")
-        sheet = clip_sheet(clips, label_clips(len(clips), samples.get(SEEDS, ())), width, layout)
+        sheet = draw_sheet(clips, label_clips(len(clips), samples.get(SEEDS, ())), width, layout)
         return io.NodeOutput(sheet, clips[pick - 1])
 
 

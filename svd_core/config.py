@@ -31,9 +31,8 @@ class UNetConfig:
     resnet_eps: float = 1e-5
     transformer_eps: float = 1e-6
     max_period: int = 10000
-    num_positions: int = (
-        0  # rows of a trained table of frame positions (ExVideo); 0: sinusoids, for clips of any length
-    )
+    # Rows of a trained table of frame positions (ExVideo); 0 means sinusoids, for clips of any length.
+    num_positions: int = 0
 
     @property
     def time_embed_dim(self) -> int:
@@ -46,7 +45,7 @@ class UNetConfig:
 
     @property
     def size_multiple(self) -> int:
-        """Latent heights and widths that halve evenly at every level are multiples of this."""
+        """Latent heights and widths must be multiples of this to halve evenly at every level."""
         return 2 ** (len(self.channel_mult) - 1)
 
 
@@ -78,7 +77,7 @@ class AutoencoderConfig:
 
 @dataclass(frozen=True)
 class ClipVisionConfig:
-    """The ViT image tower (OpenCLIP ViT-H/14 in the released files)."""
+    """The image encoder: CLIP's ViT (OpenCLIP ViT-H/14 in the released files)."""
 
     width: int = 1280
     num_layers: int = 32
@@ -92,7 +91,7 @@ class ClipVisionConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The networks of one checkpoint; a part the file does not hold is None."""
+    """The networks of one checkpoint; None for a part that the file lacks."""
 
     unet: UNetConfig | None = field(default_factory=UNetConfig)
     vae: AutoencoderConfig | None = field(default_factory=AutoencoderConfig)
@@ -100,6 +99,6 @@ class ModelConfig:
 
     @property
     def pixel_multiple(self) -> int:
-        """Picture widths and heights this model takes as they are: 64 for the released models."""
+        """Picture widths and heights must be multiples of this: 64 for the released models."""
         unet = self.unet.size_multiple if self.unet else 1
         return unet * (self.vae.downscale if self.vae else 8)

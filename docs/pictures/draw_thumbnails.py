@@ -18,7 +18,7 @@ from torch import Tensor
 from svd_core import SVDPipeline
 from svd_core.checkpoints.releases import DEMO_CHECKPOINT
 from svd_core.config import UNetConfig
-from svd_core.images.contact_sheet import clip_sheet
+from svd_core.images.contact_sheet import draw_sheet
 from svd_core.memory.activations import UNetCall
 from svd_core.memory.sampling import plan_sampling
 from tools.workflow import DEMO_PICTURE, FOLDER, PICTURE
@@ -59,7 +59,7 @@ def several_seeds(clips: Tensor) -> Image.Image:
     size = (WIDTH // 3 // 2 * 2, HEIGHT // 2)
     frames = [np.asarray(to_picture(clip[len(clip) * 2 // 3], size)) for clip in clips]
     large = torch.from_numpy(np.stack(frames)).float()[:, None] / 255.0  # b 1 h w 3
-    (sheet,) = clip_sheet(large, [f"{index + 1}: seed {seed}" for index, seed in enumerate(SEEDS)], WIDTH)
+    (sheet,) = draw_sheet(large, [f"{index + 1}: seed {seed}" for index, seed in enumerate(SEEDS)], WIDTH)
     return to_picture(sheet, (WIDTH, HEIGHT))
 
 

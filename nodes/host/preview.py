@@ -10,7 +10,7 @@ import folder_paths
 import latent_preview
 from torch import Tensor
 
-from ...svd_core.images.preview import contact_sheet, latent_colours, tiny_decoded
+from ...svd_core.images.preview import decode_preview, draw_preview, guess_colours
 from ...svd_core.models.tiny_decoder import TinyVideoDecoder, load_tiny_decoder
 from .folders import ProgressBar
 
@@ -44,9 +44,9 @@ class Preview:
         if self.chosen is not None:
             return self.chosen.decode_latent_to_preview_image("JPEG", x0)
         if self.decoder is not None:
-            return "JPEG", contact_sheet(tiny_decoded(self.decoder, x0, size)), size
-        colours = latent_colours(x0, self.latent_format.latent_rgb_factors, self.latent_format.latent_rgb_factors_bias)
-        return "JPEG", contact_sheet(colours), size
+            return "JPEG", draw_preview(decode_preview(self.decoder, x0, size)), size
+        colours = guess_colours(x0, self.latent_format.latent_rgb_factors, self.latent_format.latent_rgb_factors_bias)
+        return "JPEG", draw_preview(colours), size
 
 
 def choose_previewer(model: Any) -> Any:

@@ -1,7 +1,7 @@
-"""The published extension of SVD-XT to 128 frames, ExVideo (Duan et al. 2024): a file to lay over a checkpoint.
+"""ExVideo (Duan et al. 2024), an extension of SVD-XT to 128 frames: a file to lay over a checkpoint.
 
-It replaces the temporal transformer blocks and adds trained positions; all else stays the checkpoint's. Its tensors are
-named after the flat list of blocks that DiffSynth makes of the UNet.
+It replaces the temporal transformer blocks and adds trained positions; the rest comes from the checkpoint. Its tensors
+are named after the flat list of blocks into which DiffSynth takes the UNet apart.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .inventory import unet_shapes
 from .load import Checkpoint
 from .releases import EXVIDEO
 
-# What follows the number of a block in the file, and the name of a transformer in our UNet.
+# After the block's number in the file, and after the transformer's name in our UNet.
 _NAMES = {
     "positional_embedding.embeddings": "time_positions.table.weight",
     "positional_conv.": "time_positions.conv.",
@@ -41,7 +41,7 @@ _REMEDY = "choose ExVideo-SVD-128f-v1's model.fp16.safetensors, or leave the ext
 
 
 def extend(checkpoint: Checkpoint, path: str | Path) -> Checkpoint:
-    """The checkpoint with the extension at `path` laid over its UNet; reads headers only.
+    """Lay the extension at `path` over the checkpoint's UNet; reads headers only.
 
     Raises SVDError for a file that does not hold exactly the extension of this UNet.
     """
@@ -59,7 +59,7 @@ def extend(checkpoint: Checkpoint, path: str | Path) -> Checkpoint:
 
 
 def is_extension(header: Header) -> bool:
-    """Whether a file means to be one; `extended_config` says whether it is."""
+    """Whether a file looks like an extension; `extended_config` checks it."""
     return any(name.endswith(_TABLE) for name in header.tensors)
 
 
@@ -68,25 +68,25 @@ def extended_config(config: UNetConfig, header: Header, checkpoint: str) -> UNet
 
     Raises SVDError for a file that does not hold exactly the extension of this UNet.
     """
-    config = replace(config, num_positions=_num_positions(header))
-    _check(header, checkpoint, extension_names(config), unet_shapes(config))
+    config = replace(config, num_positions=_count_positions(header))
+    _check_tensors(header, checkpoint, extension_names(config), unet_shapes(config))
     return config
 
 
 def extension_names(config: UNetConfig) -> dict[str, str]:
-    """The names of an extension's tensors, each with that of our parameter."""
+    """The names of an extension's tensors, each with the name of our parameter."""
     blocks = dict(_temporal_blocks(config))
     names = {}
     for name in unet_shapes(config):
         for block in blocks:
-            theirs = _in_extension(name.removeprefix(f"{block}.")) if name.startswith(f"{block}.") else None
+            theirs = _rename_leaf(name.removeprefix(f"{block}.")) if name.startswith(f"{block}.") else None
             if theirs:
                 names[f"blocks.{blocks[block]}.{theirs}"] = name
     return names
 
 
-def _in_extension(leaf: str) -> str | None:
-    """What a transformer's parameter is called in a block of the extension; None for one that is not in it."""
+def _rename_leaf(leaf: str) -> str | None:
+    """The extension's name of a transformer's parameter; None if it has none."""
     found = [(theirs, ours) for theirs, ours in _NAMES.items() if leaf.startswith(ours)]
     if not found:
         return None
@@ -121,14 +121,14 @@ def _temporal_blocks(c: UNetConfig) -> Iterator[tuple[str, int]]:
             at += 1
 
 
-def _num_positions(header: Header) -> int:
+def _count_positions(header: Header) -> int:
     for name, ref in header.tensors.items():
         if name.endswith(_TABLE) and len(ref.shape) == 2:
             return ref.shape[0]
-    raise SVDError(f"{header.path.name} is no ExVideo extension, it has no trained frame positions: {_REMEDY}.")
+    raise SVDError(f"{header.path.name} is not an ExVideo extension, it has no trained frame positions: {_REMEDY}.")
 
 
-def _check(header: Header, checkpoint: str, names: dict[str, str], shapes: dict[str, tuple[int, ...]]) -> None:
+def _check_tensors(header: Header, checkpoint: str, names: dict[str, str], shapes: dict[str, tuple[int, ...]]) -> None:
     name, found = header.path.name, header.tensors
     missing = [theirs for theirs in names if theirs not in found]
     if missing:

@@ -1,6 +1,8 @@
-"""The header of a safetensors file: what it holds and where, without reading any weights.
+"""Read the header of a safetensors file: names, shapes and places of its tensors, without any weights.
 
-A file is judged here before anything is mapped: cut-off downloads, web pages saved under a model's name, pickles.
+Files are checked before anything is mapped: cut-off downloads, web pages saved under a model's name, pickles. The
+safetensors library would read a header too, but gives the same error for a file that is cut off and one with bytes to
+spare, and names neither the damaged tensor nor the missing bytes.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ class TensorRef:
 
 @dataclass(frozen=True)
 class Header:
-    """Everything a safetensors file says about itself."""
+    """The tensors and metadata of a safetensors file."""
 
     path: Path
     tensors: dict[str, TensorRef]
@@ -58,7 +60,7 @@ class Header:
 
 
 def read_header(path: str | Path) -> Header:
-    """Names, dtypes, shapes and metadata of a safetensors file.
+    """Read names, dtypes, shapes and metadata of a safetensors file.
 
     Raises SVDError for a missing, empty, truncated or corrupt file, a pickle, or another format.
     """
@@ -104,9 +106,9 @@ def _read_json(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, Any], i
     try:
         head = json.loads(file.read(length))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise SVDError(_corrupt(path, "the list of tensors is unreadable")) from None
+        raise SVDError(_describe_corrupt(path, "the list of tensors is unreadable")) from None
     if not isinstance(head, dict):
-        raise SVDError(_corrupt(path, "the list of tensors is unreadable"))
+        raise SVDError(_describe_corrupt(path, "the list of tensors is unreadable"))
     return head, 8 + length
 
 
@@ -127,34 +129,34 @@ def _refuse_other_formats(path: Path, start: bytes) -> None:
 def _parse(path: Path, head: dict[str, Any], start: int, size: int) -> Header:
     metadata = head.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict):
-        raise SVDError(_corrupt(path, "its metadata is not a table"))
-    tensors = {name: _tensor(path, name, entry, start) for name, entry in head.items()}
+        raise SVDError(_describe_corrupt(path, "its metadata is not a table"))
+    tensors = {name: _parse_tensor(path, name, entry, start) for name, entry in head.items()}
     if not tensors:
         raise SVDError(f"{path.name} holds no tensors: pick another file.")
     end = max(ref.offset + ref.nbytes for ref in tensors.values())
     if end > size:
         raise SVDError(f"{path.name} is cut off: it has {size} of {end} bytes; {_DOWNLOAD_AGAIN}.")
     if end < size:
-        raise SVDError(_corrupt(path, f"{size - end} bytes at its end belong to no tensor"))
+        raise SVDError(_describe_corrupt(path, f"{size - end} bytes at its end belong to no tensor"))
     return Header(path, tensors, {str(key): str(value) for key, value in metadata.items()})
 
 
-def _tensor(path: Path, name: str, entry: Any, start: int) -> TensorRef:
+def _parse_tensor(path: Path, name: str, entry: Any, start: int) -> TensorRef:
     try:
         shape = tuple(int(n) for n in entry["shape"])
         begin, end = (int(n) for n in entry["data_offsets"])
         dtype = DTYPES.get(entry["dtype"])
     except (KeyError, TypeError, ValueError):
-        raise SVDError(_corrupt(path, f"its entry for {name} is unreadable")) from None
+        raise SVDError(_describe_corrupt(path, f"its entry for {name} is unreadable")) from None
     if dtype is None:
         raise SVDError(
             f"{path.name} stores {name} as {entry['dtype']}, which is not supported: use an fp32, fp16 or bf16 version."
         )
     nbytes = end - begin
     if begin < 0 or any(n < 0 for n in shape) or nbytes != math.prod(shape) * dtype.itemsize:
-        raise SVDError(_corrupt(path, f"the size of {name} does not fit its shape"))
+        raise SVDError(_describe_corrupt(path, f"the size of {name} does not fit its shape"))
     return TensorRef(path, name, dtype, shape, start + begin, nbytes)
 
 
-def _corrupt(path: Path, what: str) -> str:
+def _describe_corrupt(path: Path, what: str) -> str:
     return f"{path.name} is corrupt ({what}): {_DOWNLOAD_AGAIN}."

@@ -1,4 +1,4 @@
-"""What the network is told besides the picture: frame rate, motion, and how much noise the picture got."""
+"""Micro-conditioning: frame rate, amount of motion, and noise added to the picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..models.embeddings import sinusoidal_embedding
 
 @dataclass(frozen=True)
 class MicroConditioning:
-    """The three numbers of micro-conditioning. Raises SVDError for ones without meaning.
+    """The three numbers of micro-conditioning. Raises SVDError for values out of range.
 
     fps: frames per second of the clip, at least 1 (trained on about 6 to 31). motion_bucket_id: amount of motion, at
     least 0 (trained on 0 to 255). noise_aug_strength: standard deviation of the noise added to the picture, in units
@@ -26,13 +26,13 @@ class MicroConditioning:
     noise_aug_strength: float = 0.02
 
     def __post_init__(self) -> None:
-        _check("fps", self.fps, at_least=1.0, advice="7 suits the released models")
-        _check("motion_bucket_id", self.motion_bucket_id, at_least=0.0, advice="use 0 to 255, 127 for usual motion")
-        _check("noise_aug_strength", self.noise_aug_strength, at_least=0.0, advice="0.02 is the usual strength")
+        _check_min("fps", self.fps, at_least=1.0, advice="7 suits the released models")
+        _check_min("motion_bucket_id", self.motion_bucket_id, at_least=0.0, advice="use 0 to 255, 127 for usual motion")
+        _check_min("noise_aug_strength", self.noise_aug_strength, at_least=0.0, advice="0.02 is the usual strength")
 
     @property
     def fps_id(self) -> float:
-        """The frame rate as the network was trained to read it: one less than the real one."""
+        """The frame rate as the network was trained to read it: fps - 1."""
         return self.fps - 1.0
 
 
@@ -43,12 +43,12 @@ def vector(micro: MicroConditioning, dim: int = 256) -> Tensor:
 
 
 def augment(image: Tensor, strength: float, noise: Tensor) -> Tensor:
-    """image + strength · noise: what the autoencoder encodes. The image encoder sees the clean picture.
+    """Add strength · noise to the picture that the autoencoder encodes. The image encoder sees the clean picture.
 
     image: b 3 h w in [-1, 1]; noise: standard normal of the same shape; strength: at least 0. Returns b 3 h w, not
     clamped. Raises SVDError for a negative strength or another shape.
     """
-    _check("noise_aug_strength", strength, at_least=0.0, advice="0.02 is the usual strength")
+    _check_min("noise_aug_strength", strength, at_least=0.0, advice="0.02 is the usual strength")
     if image.shape != noise.shape:
         raise SVDError(
             f"The augmentation noise has the shape {tuple(noise.shape)} and the picture {tuple(image.shape)}; "
@@ -57,6 +57,6 @@ def augment(image: Tensor, strength: float, noise: Tensor) -> Tensor:
     return image + strength * noise.to(image) if strength > 0.0 else image
 
 
-def _check(name: str, value: float, *, at_least: float, advice: str) -> None:
+def _check_min(name: str, value: float, *, at_least: float, advice: str) -> None:
     if not (math.isfinite(value) and value >= at_least):
         raise SVDError(f"{name} is {value:g} and must be a finite number of at least {at_least:g}; {advice}.")

@@ -28,7 +28,7 @@ def scalings(sigma: Tensor | float) -> Scalings:
     """The preconditioning at `sigma` > 0, any shape.
 
     c_skip = 1 / (σ² + 1), c_out = -σ / √(σ² + 1), c_in = 1 / √(σ² + 1), c_noise = ln(σ) / 4. Always fp32: in 16 bits
-    c_noise would already name another noise level.
+    c_noise would round to another noise level.
     """
     sigma = torch.as_tensor(sigma).float()
     variance = sigma**2 + 1.0
@@ -47,21 +47,21 @@ def denoised(model_output: Tensor, x: Tensor, sigma: Tensor | float) -> Tensor:
     one per leading index of x.
     """
     c = scalings(sigma)
-    return _like(c.c_skip, x) * x.float() + _like(c.c_out, x) * model_output.float()
+    return _align(c.c_skip, x) * x.float() + _align(c.c_out, x) * model_output.float()
 
 
 def scale_initial_noise(noise: Tensor, sigma0: Tensor | float, latent: Tensor | None = None) -> Tensor:
     """The sample that sampling starts from, fp32.
 
-    Without a latent, noise · √(σ0² + 1): the noise stands for data of unit variance too. With one, latent + σ0 · noise.
+    Without a latent, noise · √(σ0² + 1), which adds the unit variance of the data. With one, latent + σ0 · noise.
     The latent is in diffusion space (the autoencoder's latent times its scale factor).
     """
     sigma0 = torch.as_tensor(sigma0).float()
     if latent is None:
-        return _like((sigma0**2 + 1.0).sqrt(), noise) * noise.float()
-    return latent.float() + _like(sigma0, noise) * noise.float()
+        return _align((sigma0**2 + 1.0).sqrt(), noise) * noise.float()
+    return latent.float() + _align(sigma0, noise) * noise.float()
 
 
-def _like(number: Tensor, x: Tensor) -> Tensor:
-    """`number` with trailing axes of one, so that its own axes meet the leading ones of x."""
+def _align(number: Tensor, x: Tensor) -> Tensor:
+    """`number` with trailing axes of one, so that its axes broadcast along the leading axes of x."""
     return number.to(x.device).reshape(*number.shape, *[1] * (x.ndim - number.ndim)) if number.ndim else number

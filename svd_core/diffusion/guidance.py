@@ -1,4 +1,4 @@
-"""Classifier-free guidance (Ho & Salimans 2022) with a scale of its own for every frame."""
+"""Classifier-free guidance (Ho & Salimans 2022) with one scale per frame."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def guidance_scale(kind: str, min_scale: float, max_scale: float, num_frames: in
 
     "linear" rises from min_scale at the first frame to max_scale at the last (Stable Video Diffusion), "triangle" from
     min_scale at both ends to max_scale in the middle (SV3D, for orbits), "constant" is max_scale throughout and
-    ignores min_scale. A lone frame is a first frame: min_scale, unless constant. Raises SVDError for another kind,
-    a scale that is not finite or fewer than one frame.
+    ignores min_scale. A single frame counts as the first: min_scale, unless constant. Raises SVDError for an unknown
+    kind, a scale that is not finite, or fewer than one frame.
     """
     if num_frames < 1:
         raise SVDError(f"A clip needs at least 1 frame and got {num_frames}; raise the number of frames.")
@@ -35,14 +35,14 @@ def guidance_scale(kind: str, min_scale: float, max_scale: float, num_frames: in
 
 
 def needs_uncond(scale: Tensor) -> bool:
-    """Whether the unconditional branch counts at all: only scales of exactly 1 everywhere leave `cond` as it is."""
+    """Whether the unconditional branch is needed: with a scale of exactly 1 for every frame the result is `cond`."""
     return bool((scale != 1.0).any())
 
 
 def guide(uncond: Tensor, cond: Tensor, scale: Tensor) -> Tensor:
     """uncond + scale · (cond - uncond), frame by frame, in fp32.
 
-    uncond, cond: (b t) ..., v or x0 alike (both give the same picture); scale: t. Raises SVDError where the leading
+    uncond, cond: (b t) ..., v or x0 alike (both give the same picture); scale: t. Raises SVDError if the leading
     axis does not hold whole clips of t frames.
     """
     frames = len(scale)

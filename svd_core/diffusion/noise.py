@@ -1,4 +1,4 @@
-"""Seeded noise, drawn in fp32 on the CPU so that one seed means one clip on every device."""
+"""Seeded noise, drawn in fp32 on the CPU so that a seed gives the same clip on every device."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MIN_SEED, MAX_SEED = -(2**63), 2**64 - 1
 
 
 class Stream(IntEnum):
-    """What a seed's numbers are for. Every use has its own stream, so that none repeats another's numbers.
+    """Uses of a seed. Each has its own stream of numbers, so that no two uses draw the same ones.
 
     The values are XORed into the seed. They are 32 bits wide because the CPU generator of torch (mt19937) is seeded
-    from the low 32 bits alone; zero leaves ComfyUI's own noise of the seed.
+    from the low 32 bits alone; zero keeps ComfyUI's own noise for the seed.
     """
 
     LATENT = 0
@@ -25,33 +25,33 @@ class Stream(IntEnum):
     STEP = 0x7F4A7C15
 
 
-def seeded_noise(shape: Sequence[int], seed: int, stream: Stream = Stream.LATENT) -> Tensor:
+def draw_noise(shape: Sequence[int], seed: int, stream: Stream = Stream.LATENT) -> Tensor:
     """Standard normal noise of `shape`, fp32 on the CPU.
 
     `Stream.LATENT` equals `torch.randn(shape, generator=torch.Generator().manual_seed(seed))`, which is what ComfyUI
     draws for the seed. Raises SVDError for a seed torch cannot take.
     """
-    return torch.randn(tuple(shape), generator=stream_generator(seed, stream), dtype=torch.float32)
+    return torch.randn(tuple(shape), generator=make_generator(seed, stream), dtype=torch.float32)
 
 
 def seed_of_clip(seed: int, index: int) -> int:
-    """The seed of the clip at `index` of several made in one run: `seed` + index, starting again after the largest."""
+    """The seed of clip `index` in a batch: `seed` + index, starting again at 0 after the largest seed."""
     following = seed + index
     return following if following <= MAX_SEED else following - MAX_SEED - 1
 
 
 def step_generator(seed: int) -> torch.Generator:
     """The generator of the noise that stochastic samplers add at every step."""
-    return stream_generator(seed, Stream.STEP)
+    return make_generator(seed, Stream.STEP)
 
 
-def stream_generator(seed: int, stream: Stream) -> torch.Generator:
+def make_generator(seed: int, stream: Stream) -> torch.Generator:
     """A CPU generator at the start of one stream of `seed`."""
     if not MIN_SEED <= seed <= MAX_SEED:
         raise SVDError(f"The seed {seed} does not fit into 64 bits; use one from 0 to {MAX_SEED}.")
     return torch.Generator().manual_seed(seed ^ stream)
 
 
-def drawn_seed(generator: torch.Generator) -> int:
-    """A seed from a generator of any device, which moves on: the next clip of the same generator is another one."""
+def draw_seed(generator: torch.Generator) -> int:
+    """Draw a seed from a generator of any device. The generator advances, so the next clip differs."""
     return int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))

@@ -22,7 +22,7 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class StepInfo:
-    """One step about to be taken: x at `sigma`, and the x0 that the model sees in it."""
+    """A step about to be taken: x at `sigma`, and the model's prediction of x0."""
 
     index: int  # 0 .. total - 1
     total: int
@@ -35,7 +35,7 @@ Callback = Callable[[StepInfo], None]
 
 
 class Sampler(Protocol):
-    """The shared signature; some have options of their own beside it."""
+    """The shared signature; some samplers have further options."""
 
     def __call__(
         self,
@@ -87,7 +87,7 @@ def sample_euler_ancestral(
 ) -> Tensor:
     """Ancestral sampling: an Euler step to below the next noise level, then noise up to it.
 
-    The variance added is that of the DDPM posterior (Ho et al. 2020) times eta². Raises SVDError without a generator.
+    The added variance is the DDPM posterior's (Ho et al. 2020) times eta². Raises SVDError without a generator.
     """
     run = _Run(sigmas, callback)
     x = x.float()
@@ -173,7 +173,7 @@ SAMPLERS: dict[str, Sampler] = {
 
 
 class _Run:
-    """The steps of one run: iterates (index, sigma, sigma_next) and reports to the callback."""
+    """Iterates over the steps of a run, (index, sigma, sigma_next), and reports to the callback."""
 
     def __init__(self, sigmas: Tensor, callback: Callback | None) -> None:
         self.sigmas = sigmas.float().cpu()
@@ -192,7 +192,7 @@ class _Run:
 def _raise_noise(
     x: Tensor, sigma: Tensor, gamma: float, s_noise: float, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """The churn of algorithm 2: x and its noise level, raised from σ to σ(1 + γ)."""
+    """The churn of algorithm 2: raise x from the noise level σ to σ(1 + γ); returns x and its level."""
     if gamma == 0.0:
         return x, sigma
     sigma_hat = sigma * (1.0 + gamma)

@@ -1,4 +1,4 @@
-"""Noise schedules: the decreasing noise levels that a sampler visits, and the zero at their end."""
+"""Noise schedules: decreasing noise levels for a sampler, with a zero at the end."""
 
 from __future__ import annotations
 
@@ -24,23 +24,22 @@ def karras_sigmas(
 ) -> Tensor:
     """Equation 5 of Karras et al. (2022): n levels from sigma_max to sigma_min, evenly spaced in σ^(1/rho), then 0.
 
-    start: how far along that way the first level lies, 0 <= start < 1. Returns [n + 1] fp32, computed in fp64: the
+    start: position of the first level on that ramp, 0 <= start < 1. Returns [n + 1] fp32, computed in fp64: the
     seventh power of an fp32 ramp is off by some 1e-6.
     """
     ramp = np.linspace(start, 1.0, n)
     highest, lowest = sigma_max ** (1.0 / rho), sigma_min ** (1.0 / rho)
-    return _ending_in_zero((highest + ramp * (lowest - highest)) ** rho)
+    return _append_zero((highest + ramp * (lowest - highest)) ** rho)
 
 
 def align_your_steps_sigmas(n: int, start: float = 0.0) -> Tensor:
     """The Align-Your-Steps levels for n steps, [n + 1] fp32: the published list for ten.
 
-    Other counts, and another start than the beginning, interpolate the logarithms of its eleven points. The last point
-    is replaced by 0.
+    Other counts, and a later start, interpolate the logarithms of its eleven points. The last point becomes 0.
     """
     published = np.linspace(0.0, 1.0, len(ALIGN_YOUR_STEPS))
     levels = np.exp(np.interp(np.linspace(start, 1.0, n + 1), published, np.log(ALIGN_YOUR_STEPS)))
-    return _ending_in_zero(levels[:-1])
+    return _append_zero(levels[:-1])
 
 
 def sigmas(
@@ -81,5 +80,5 @@ def sigmas(
     return levels[-(steps + 1) :]
 
 
-def _ending_in_zero(levels: np.ndarray) -> Tensor:
+def _append_zero(levels: np.ndarray) -> Tensor:
     return torch.from_numpy(np.append(levels, 0.0)).float()

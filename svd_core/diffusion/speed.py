@@ -1,4 +1,4 @@
-"""Named trades of exactness for time. Whatever is not "exact" changes the clip; by how much, benchmarks measure."""
+"""Speed modes that trade exactness for time. All but "exact" change the clip; benchmarks measure how much."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SPEEDS: tuple[Speed, ...] = get_args(Speed)
 
 @dataclass(frozen=True)
 class SpeedMode:
-    """What a run leaves out.
+    """The work that a run leaves out.
 
-    Guidance counts at noise levels of guide_above < sigma <= guide_up_to (Kynkäänniemi et al. 2024); at the others the
-    unconditional branch is not computed. The deep features of one evaluation serve `reuses` more (DeepCache, Ma et al.
-    2023), while the UNet's noisy input has changed by no more than `change`, relative to that evaluation's (L2).
+    Guidance applies at noise levels of guide_above < sigma <= guide_up_to (Kynkäänniemi et al. 2024); at other levels
+    the unconditional branch is not computed. The deep features of one evaluation serve `reuses` more (DeepCache, Ma et
+    al. 2023), while the UNet's noisy input has changed by no more than `change`, relative to that evaluation's (L2).
     """
 
     guide_above: float = 0.0

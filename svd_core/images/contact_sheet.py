@@ -1,4 +1,4 @@
-"""Several clips side by side, each with its label, to choose from."""
+"""Contact sheets: several clips side by side, each with its label, to choose from."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ LABEL_SHARE = 0.09  # of the height of a clip
 MIN_LABEL, MAX_LABEL = 10, 40  # pixels
 
 
-def clip_sheet(clips: Tensor, labels: Sequence[str], width: int, layout: str = "moving") -> Tensor:
-    """Labelled clips in a grid. clips: b t h w 3 in [0, 1]; labels: b; width: of the sheet in pixels, at most.
+def draw_sheet(clips: Tensor, labels: Sequence[str], width: int, layout: str = "moving") -> Tensor:
+    """Draw labelled clips in a grid. clips: b t h w 3 in [0, 1]; labels: b; width: at most this many pixels.
 
-    "moving" is t pictures of all clips, in a grid about as high as wide; "first middle last" is one picture with a row
-    for each clip. Clips are made smaller where they would not fit, never larger; sides are even, as video files want
-    them. Returns n H W 3 in [0, 1]. Raises SVDError for another layout.
+    "moving" gives t pictures with all clips in a roughly square grid; "first middle last" gives one picture with a row
+    per clip. Clips that do not fit are made smaller, never larger; sides are even, as video files need them.
+    Returns n H W 3 in [0, 1]. Raises SVDError for an unknown layout.
     """
     if choose("layout", layout, SHEET_LAYOUTS) == "first middle last":
-        cells = _reduced(clips[:, [0, clips.shape[1] // 2, -1]], max(2, width // 3))  # b 3 h w 3
+        cells = _shrink(clips[:, [0, clips.shape[1] // 2, -1]], max(2, width // 3))  # b 3 h w 3
         _label(cells[:, :1], labels)
-        return grid(rearrange(cells, "b t h w d -> (b t) h w d"), 3)[None]
-    across = columns(len(clips))
-    cells = _reduced(clips, max(2, width // across))  # b t h w 3
+        return arrange_grid(rearrange(cells, "b t h w d -> (b t) h w d"), 3)[None]
+    across = count_columns(len(clips))
+    cells = _shrink(clips, max(2, width // across))  # b t h w 3
     _label(cells, labels)
-    return torch.stack([grid(frames, across) for frames in cells.unbind(1)])
+    return torch.stack([arrange_grid(frames, across) for frames in cells.unbind(1)])
 
 
-def grid(cells: Tensor, columns: int) -> Tensor:
-    """cells: n h w d, in reading order. Returns (r h) (columns w) d, the places left over in zeros."""
+def arrange_grid(cells: Tensor, columns: int) -> Tensor:
+    """Put cells n h w d in reading order. Returns (r h) (columns w) d; places left over are 0."""
     rows = math.ceil(len(cells) / columns)
     blank = cells.new_zeros(rows * columns - len(cells), *cells.shape[1:])
     return rearrange(torch.cat([cells, blank]), "(r c) h w d -> (r h) (c w) d", r=rows)
 
 
-def columns(cells: int) -> int:
-    """Of a grid about as high as wide, in cells."""
+def count_columns(cells: int) -> int:
+    """Number of columns of a roughly square grid."""
     return math.ceil(math.sqrt(cells))
 
 
-def _reduced(clips: Tensor, width: int) -> Tensor:
-    """A copy of the clips, b t h w 3, at most `width` wide, sides even."""
+def _shrink(clips: Tensor, width: int) -> Tensor:
+    """Resize a copy of the clips, b t h w 3, to at most `width`, with even sides."""
     b, _, h, w, _ = clips.shape
     scale = min(1.0, width / w)
     size = tuple(max(2, 2 * math.floor(scale * side / 2 + 1e-6)) for side in (h, w))
@@ -64,12 +64,14 @@ def _label(clips: Tensor, labels: Sequence[str]) -> None:
     """Write each label into the upper left corner of every frame, in place. clips: b t h w 3."""
     height, width = clips.shape[2:4]
     for clip, label in zip(clips, labels, strict=True):
-        words = _written(label, min(MAX_LABEL, max(MIN_LABEL, round(LABEL_SHARE * height))))[:height, :width].to(clip)
+        words = _draw_label(label, min(MAX_LABEL, max(MIN_LABEL, round(LABEL_SHARE * height))))[:height, :width].to(
+            clip
+        )
         clip[:, : words.shape[0], : words.shape[1]] = words
 
 
-def _written(words: str, size: int) -> Tensor:
-    """Light letters on dark ground, h w 3 in [0, 1]."""
+def _draw_label(words: str, size: int) -> Tensor:
+    """Light text on a dark ground, h w 3 in [0, 1]."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(size)

@@ -134,7 +134,7 @@ class SVDPipeline:
         settings = self.resolve(**changes)
         given.check(settings)
         fitted = pictures.fit(pixels, settings.width, settings.height, settings.fit)
-        seed = run.seed if run.generator is None else noise.drawn_seed(run.generator)
+        seed = run.seed if run.generator is None else noise.draw_seed(run.generator)
         latents = self._sample(pixels, fitted, settings, given, run, seed)
         if output == "latent":
             return latents
@@ -194,7 +194,7 @@ class SVDPipeline:
             self.encode_picture(fitted, micro, seed, run.augmentation_noise),
             conditioning.vector(micro).to(self.device),
         )
-        eps = noise.seeded_noise(shape, seed) if run.latent_noise is None else run.latent_noise
+        eps = noise.draw_noise(shape, seed) if run.latent_noise is None else run.latent_noise
         start, held = given.encode(self.encode_frame, settings)
         x = edm.scale_initial_noise(eps.to(self.device), sigmas[0], start)
 

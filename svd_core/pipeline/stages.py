@@ -22,7 +22,7 @@ def augment_picture(pixels: Tensor, strength: float, seed: int = 0, augmentation
     place of the noise of the seed. Returns 1 3 H W in [-1, 1], not clamped. Raises SVDError for another shape of noise.
     """
     if augmentation_noise is None:
-        augmentation_noise = noise.seeded_noise(pixels.shape, seed, noise.Stream.AUGMENTATION)
+        augmentation_noise = noise.draw_noise(pixels.shape, seed, noise.Stream.AUGMENTATION)
     return conditioning.augment(2.0 * pixels - 1.0, strength, augmentation_noise)
 
 

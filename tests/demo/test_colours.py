@@ -8,7 +8,7 @@ from torch import Tensor
 
 from svd_core import SVDPipeline
 from svd_core.checkpoints.releases import DEMO, DEMO_CHECKPOINT
-from svd_core.images.preview import latent_colours
+from svd_core.images.preview import guess_colours
 from training.colours import latents_and_colours
 
 OF_STABLE_DIFFUSION = (  # as ComfyUI has them
@@ -34,5 +34,5 @@ def explained(
 ) -> float:
     """Share of the colours' variance."""
     latents, colours = cells
-    guess = 2.0 * latent_colours(latents[:, :, None, None], factors, bias)[:, 0, 0] - 1.0
+    guess = 2.0 * guess_colours(latents[:, :, None, None], factors, bias)[:, 0, 0] - 1.0
     return 1.0 - float((guess - colours).square().mean() / torch.var(colours, dim=0).mean())

@@ -19,7 +19,7 @@ from svd_core.diffusion.conditioning import MicroConditioning, vector
 from svd_core.diffusion.edm import denoised, scalings
 from svd_core.diffusion.guidance import guidance_scale, guide
 from svd_core.diffusion.latents import correct_latents
-from svd_core.diffusion.noise import seeded_noise
+from svd_core.diffusion.noise import draw_noise
 from svd_core.diffusion.samplers import sample_euler
 from svd_core.diffusion.schedules import sigmas
 from svd_core.pipeline import diffsynth
@@ -87,8 +87,8 @@ def run_ours(ours: SVDPipeline, **changes: Any) -> Tensor:
     return ours(
         PICTURE,
         **{**SHARED, **changes},
-        latent_noise=seeded_noise((FRAMES, 4, HEIGHT // 8, WIDTH // 8), SEED),
-        augmentation_noise=seeded_noise((1, 3, HEIGHT, WIDTH), SEED),
+        latent_noise=draw_noise((FRAMES, 4, HEIGHT // 8, WIDTH // 8), SEED),
+        augmentation_noise=draw_noise((1, 3, HEIGHT, WIDTH), SEED),
         output="latent",
         progress=False,
     )

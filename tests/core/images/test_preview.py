@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from svd_core.errors import SVDError
-from svd_core.images.preview import contact_sheet, latent_colours, tiny_decoded
+from svd_core.images.preview import decode_preview, draw_preview, guess_colours
 from svd_core.models.tiny_decoder import MemoryBlock, TinyVideoDecoder, load_tiny_decoder
 
 IDENTITY = [[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [0, 0, 0]]
@@ -20,7 +20,7 @@ def frames_of_levels(levels: list[float]) -> Tensor:
 
 
 def sheet_of(x0: Tensor, factors: list[list[float]] = IDENTITY) -> np.ndarray:
-    return np.asarray(contact_sheet(latent_colours(x0, factors)))
+    return np.asarray(draw_preview(guess_colours(x0, factors)))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_frames_stand_in_reading_order() -> None:
 
 def test_colours_are_the_linear_guess() -> None:
     latent = torch.tensor([0.2, -0.4, 0.6, 5.0])[None, :, None, None]
-    (pixel,) = np.asarray(contact_sheet(latent_colours(latent, IDENTITY, [0.0, 0.4, 0.0]))).reshape(1, 3)
+    (pixel,) = np.asarray(draw_preview(guess_colours(latent, IDENTITY, [0.0, 0.4, 0.0]))).reshape(1, 3)
     assert pixel.tolist() == [153, 128, 204]
 
 
@@ -92,6 +92,6 @@ def test_tiny_decoder_takes_the_published_names() -> None:
 def test_tiny_decoder_makes_no_more_than_is_shown(
     decoder: TinyVideoDecoder, frames: int, height: int, width: int, size: tuple[int, int]
 ) -> None:
-    pictures = tiny_decoded(decoder, latents(frames, height, width), max_size=512)
+    pictures = decode_preview(decoder, latents(frames, height, width), max_size=512)
     assert pictures.shape == (frames, *size, 3)
     assert 0.0 <= float(pictures.min()) <= float(pictures.max()) <= 1.0
