@@ -52,6 +52,7 @@ def test_every_example_is_there() -> None:
     assert set(PAGES) == set(WORKFLOWS) == {path.stem for path in (FOLDER / "api").glob("*.json")}
 
 
+@pytest.mark.usefixtures("default_host")
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_files_are_what_the_tool_writes(object_info: JSON, name: str) -> None:
     assert load_ui(name) == PAGES[name].ui(name, object_info), "run python -m checks.examples"

@@ -7,6 +7,8 @@ goes through the host's own detection, key conversion and classes.
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from contextlib import contextmanager
 from functools import partial
 from unittest import mock
@@ -77,22 +79,27 @@ def clip_size(config):
 def native_clip(config, weights, prefix, convert_keys):
     """A comfy.clip_vision.ClipVisionModel."""
     own = comfy.clip_vision.convert_to_transformers(weights, prefix) if convert_keys else weights
-    clip = comfy.clip_vision.ClipVisionModel(
-        {
-            "model_type": "clip_vision_model",
-            "hidden_act": "gelu",
-            "hidden_size": config["width"],
-            "intermediate_size": config["mlp_width"],
-            "num_attention_heads": config["num_heads"],
-            "num_hidden_layers": config["num_layers"],
-            "projection_dim": config["projection_dim"],
-            "patch_size": config["patch_size"],
-            "image_size": config["image_size"],
-            "num_channels": 3,
-            "layer_norm_eps": config["norm_eps"],
-        }
-    )
+    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:  # older hosts take no dict
+        json.dump(clip_settings(config), file)
+    clip = comfy.clip_vision.ClipVisionModel(file.name)
+    os.unlink(file.name)
     missing, _ = clip.load_sd(own)
     if missing:
         raise ValueError(f"The CLIP weights of the checkpoint lack {missing}.")
     return clip
+
+
+def clip_settings(config):
+    return {
+        "model_type": "clip_vision_model",
+        "hidden_act": "gelu",
+        "hidden_size": config["width"],
+        "intermediate_size": config["mlp_width"],
+        "num_attention_heads": config["num_heads"],
+        "num_hidden_layers": config["num_layers"],
+        "projection_dim": config["projection_dim"],
+        "patch_size": config["patch_size"],
+        "image_size": config["image_size"],
+        "num_channels": 3,
+        "layer_norm_eps": config["norm_eps"],
+    }
