@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -33,30 +34,21 @@ def resolve_settings(
     made_for = release or UNKNOWN
     positions = model.unet.num_positions if model.unet else 0
 
-    def fill(value: float | None, made: float) -> float:
-        return made if value is None else value
-
-    width, height = pictures.fit_size(
-        int(fill(settings.width, made_for.width)), int(fill(settings.height, made_for.height)), model.pixel_multiple
-    )
-    resolved = ResolvedSettings(
-        **{
-            **vars(settings),
-            "width": width,
-            "height": height,
-            "num_frames": fill(settings.num_frames, trained_frames or positions or made_for.num_frames),
-            "max_cfg_scale": fill(settings.max_cfg_scale, made_for.max_cfg_scale),
-        }
-    )
+    open_fields = {
+        "width": made_for.width,
+        "height": made_for.height,
+        "num_frames": trained_frames or positions or made_for.num_frames,
+        "max_cfg_scale": made_for.max_cfg_scale,
+    }
+    stated = {name: value for name, value in vars(settings).items() if value is not None}
+    resolved = ResolvedSettings(**{**open_fields, **stated})
+    width, height = pictures.fit_size(resolved.width, resolved.height, model.pixel_multiple)
+    resolved = replace(resolved, width=width, height=height)
     check_settings(resolved)
     check_positions(resolved.num_frames, positions)
+    num_frames, fps, bucket = resolved.num_frames, resolved.fps, resolved.motion_bucket_id
     for sentence in advise(
-        release,
-        num_frames=resolved.num_frames,
-        fps=resolved.fps,
-        motion_bucket_id=resolved.motion_bucket_id,
-        width=width,
-        height=height,
+        release, num_frames=num_frames, fps=fps, motion_bucket_id=bucket, width=width, height=height
     ):
         logger.warning(sentence)
     return resolved
