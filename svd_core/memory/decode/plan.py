@@ -1,4 +1,4 @@
-"""How a decode is split; no choice here changes the pictures."""
+"""The shape of a decode, and how it is split; no split changes the pictures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DecodeCall:
 
 @dataclass(frozen=True)
 class DecodePlan:
-    """What of a clip is on the device at once."""
+    """The parts of a clip that are on the device at once."""
 
     frames_at_once: int
     bands: int = 1  # of rows that a frame is cut into
@@ -47,7 +47,7 @@ class DecodePlan:
                 raise SVDError(f"The decode plan has {name}={value}; it needs at least 1.")
 
     def smaller(self, max_bands: int) -> DecodePlan | None:
-        """What to do when memory runs out all the same: fewer frames, then spill, then bands; None at the end."""
+        """The next plan if memory runs out all the same: fewer frames, then spill, then bands; None at the end."""
         if self.frames_at_once > 1:
             return replace(self, frames_at_once=self.frames_at_once // 2)
         if not self.spill:

@@ -25,7 +25,7 @@ Made = TypeVar("Made")
 
 
 class Workspace:
-    """The buffers of one decode, and the plan that it follows by now."""
+    """The buffers of one decode, and the plan that it follows; the plan gets smaller if memory runs out."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Workspace:
         memory_format: torch.memory_format,
         is_oom: IsOutOfMemory,
     ) -> None:
-        """like: of the type and on the device of the computation."""
+        """like: a tensor with the dtype and device of the computation. max_bands: the height of the latent."""
         self.plan, self.max_bands = plan, max_bands
         self.like, self.dtype, self.memory_format = like, like.dtype, memory_format
         self.is_oom = is_oom
@@ -51,9 +51,9 @@ class Workspace:
     def sweep(self, whole: Tile, reads: Reads, work: Work, whole_rows: bool = False) -> None:
         """Run `work` on all of a clip. While one tile is worked on, the reads of the next are under way.
 
-        A tile counts once its work has returned. So work may fail anywhere before it writes, and is then repeated on
-        smaller tiles; what was done before stays. Along every row, tiles come in the order of the frames. Work that
-        needs `whole_rows` gets one frame at a time if the plan has bands, and sees to them itself.
+        A tile is done once its work has returned. So work may fail anywhere before it writes, and is then repeated on
+        smaller tiles; finished tiles stay. Along every row, tiles come in the order of the frames. Work that needs
+        `whole_rows` gets one frame at a time if the plan has bands, and cuts it itself.
         """
         pending = self.cut([whole], whole, whole_rows)
         ahead: Sequence[Loaded] | None = None
@@ -81,14 +81,14 @@ class Workspace:
         self.sweep(clip.whole, reads, work, whole_rows=True)
 
     def make(self, tensors: Callable[[], Made]) -> Made:
-        """What is needed between sweeps; it is made once more if memory ran out, with less of it in use."""
+        """Run `tensors()` between sweeps and return its result; run it again with a smaller plan if memory runs out."""
         made: list[Made] = []
         while not self.attempt(lambda: made.append(tensors()), self.plan.frames_at_once):
             pass
         return made[0]
 
     def attempt(self, work: Callable[[], None], frames: int) -> bool:
-        """Whether work on so many frames went well; else memory ran out, and the plan is smaller by now."""
+        """Run `work`, which takes `frames` frames at once. False if memory ran out; the plan is then smaller."""
         try:
             work()
             return True

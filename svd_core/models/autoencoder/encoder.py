@@ -24,7 +24,7 @@ class EncoderLevel(nn.Module):
         self.downsample = nn.Identity() if last else Downsample(layers, c_out)
 
     def layers(self) -> Iterator[nn.Module]:
-        """In their order; a call of the level as one would hold its input to the end."""
+        """The layers in order, to be called one by one: a call of the whole level would hold its input to the end."""
         yield from self.block
         yield self.downsample
 

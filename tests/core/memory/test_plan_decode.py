@@ -11,10 +11,12 @@ import torch
 from svd_core import SVDError
 from svd_core.config import AutoencoderConfig
 from svd_core.memory.budget import USABLE
+from svd_core.memory.decode import estimate
 from svd_core.memory.decode.clip import decode_clip
 from svd_core.memory.decode.estimate import decode_footprint, encode_bytes
 from svd_core.memory.decode.plan import DecodeCall, DecodePlan
 from svd_core.memory.decode.planner import describe_decode, plan_decode
+from svd_core.memory.decode.sweep import Workspace
 from svd_core.memory.device import free_memory, room_to_spill
 from svd_core.memory.rehearsal import HOST, AllocationCounter
 from svd_core.models.autoencoder import Autoencoder
@@ -74,6 +76,30 @@ def test_peaks_are_the_measured_ones(
     planned = decode_footprint(DecodeCall(config, *size, frames, dtype), plan)
     assert planned.device == pytest.approx(counter.peak["cpu"], rel=0.1)
     assert planned.host == pytest.approx(counter.peak[HOST], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        DecodePlan(1),
+        DecodePlan(2, spill=True),
+        DecodePlan(1, spill=True, recompute=True),
+        DecodePlan(1, 6, spill=True),
+        DecodePlan(1, 6, recompute=True),
+    ],
+    ids=str,
+)
+def test_the_first_tiles_stand_for_all(plan: DecodePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rehearsal leaves out later tiles and blocks; with all of them the peaks are those."""
+    call = DecodeCall(FULL, 24, 32, 9, torch.float16)
+    short = decode_footprint(call, plan)
+    monkeypatch.setattr(estimate, "_Rehearsal", Workspace)
+    monkeypatch.setattr(estimate, "replace", lambda config, **_: config)
+    decode_footprint.cache_clear()
+    whole = decode_footprint(call, plan)
+    decode_footprint.cache_clear()
+    assert short.device == pytest.approx(whole.device, rel=2e-3)
+    assert short.host == whole.host
 
 
 @pytest.mark.parametrize("size", [(6, 4), (3, 5)], ids=str)
