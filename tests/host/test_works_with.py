@@ -103,8 +103,9 @@ def test_context_windows(client: Client, host: Host, shallow: Source, record: Re
     def run(kind: Kind, row: Row) -> torch.Tensor:
         return run_and_load(client, host.output, host_graph(shallow, clip, kind, row, "windows"))["latent"]
 
-    failed = client.run(host_graph(shallow, clip, "native", row, "windows"))
-    assert failed.error is not None and "Shape mismatch" in failed.error["exception_message"], described(failed)
+    if "causal_window_fix" in str(client.get("/object_info/ContextWindowsManual")):  # ComfyUI 0.21 and newer
+        failed = client.run(host_graph(shallow, clip, "native", row, "windows"))
+        assert failed.error is not None and "Shape mismatch" in failed.error["exception_message"], described(failed)
     native = run("native", counted)
     effect = relative_error(native, run("native", Row("whole")))
     errors = {kind: relative_error(run(kind, row), native) for kind in ("model", "sampler")}
