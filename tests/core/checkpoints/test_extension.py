@@ -160,7 +160,7 @@ def test_other_files_are_refused(checkpoint: Path, extension: Path, tmp_path: Pa
 
 
 def test_a_checkpoint_is_no_extension(checkpoint: Path) -> None:
-    with pytest.raises(SVDError, match="no ExVideo extension"):
+    with pytest.raises(SVDError, match="not an ExVideo extension"):
         extend(open_checkpoint(checkpoint), checkpoint)
 
 
