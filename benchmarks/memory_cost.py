@@ -24,6 +24,7 @@ from svd_core.memory.decode.plan import DecodePlan
 from svd_core.memory.sampling import plan_sampling
 from svd_core.models.autoencoder import Autoencoder
 from svd_core.models.layers import Layers
+from svd_core.models.pieces import ALL
 from svd_core.models.unet.unet import VideoUNet
 
 from .machine import machine
@@ -69,7 +70,7 @@ def unet_ways(shape: tuple[int, int, int], device: torch.device, dtype: torch.dt
 
     def evaluate(choice: str) -> Callable[[], Any]:
         split = plan_sampling(CONFIG.unet, call, None, choice).split
-        return lambda: unet(x, sigma, context, y, frames, split=split)
+        return lambda: unet(x, sigma, context, y, frames, pieces=split or ALL)
 
     return {choice: evaluate(choice) for choice in ("fastest", "smallest")}
 

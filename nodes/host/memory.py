@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,20 +25,22 @@ class RunState:
 
     memory: SamplingMemory
     cache: StepCache
+    guided: bool = False  # whether both branches are evaluated now
 
-    def add_to(self, transformer_options: dict[str, Any]) -> dict[str, Any]:
+    def add_to(self, transformer_options: dict[str, Any], guided: bool) -> dict[str, Any]:
         """A copy of the options, which the host hands on to the model."""
-        return {**transformer_options, _RUN: self}
+        return {**transformer_options, _RUN: replace(self, guided=guided)}
 
     def features(self, transformer_options: dict[str, Any], control: Any) -> Features | None:
         """Deep features for one evaluation; None where they cannot be used."""
         if self.cache.mode.reuses and control is not None:
-            self.cache.stand_aside("a control network adds to the deep blocks")
+            self.cache.disable("a control network adds to the deep blocks")
             return None
         if self.cache.mode.reuses and transformer_options.get("context_window") is not None:
-            self.cache.stand_aside("the model sees the clip in windows")
+            self.cache.disable("the model sees the clip in windows")
             return None
-        return self.cache.features(tuple(transformer_options.get("uuids", ())))  # the host's names of the branches
+        branches = tuple(transformer_options.get("uuids", ()))  # named by the host
+        return self.cache.features(branches, self.guided)
 
 
 def run_of(transformer_options: dict[str, Any], device: torch.device) -> RunState:

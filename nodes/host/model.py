@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from ...svd_core.checkpoints import Checkpoint, settings_tensor
 from ...svd_core.checkpoints.releases import LatentColours
 from ...svd_core.config import UNetConfig
-from ...svd_core.diffusion.step_cache import Features
 from ...svd_core.memory.activations import UNetCall
 from ...svd_core.memory.sampling import SamplingMemory
 from ...svd_core.models.kernels.fp8 import FP8
 from ...svd_core.models.layers import Layers
-from ...svd_core.models.split import Split
+from ...svd_core.models.pieces import ALL, Pieces
+from ...svd_core.models.unet.evaluation import DeepFeatures
 from ...svd_core.models.unet.resnet import VideoResBlock
 from ...svd_core.models.unet.transformer import SpatialVideoTransformer
 from ...svd_core.models.unet.unet import VideoUNet
@@ -87,16 +87,23 @@ class HostUNet(VideoUNet):
         image_only = None if image_only_indicator is None else image_only_indicator.flatten()
 
         def evaluate(
-            split: Split | None, memory: SamplingMemory | None = None, features: Features | None = None
+            pieces: Pieces | None, memory: SamplingMemory | None = None, features: DeepFeatures | None = None
         ) -> Tensor:
             # An evaluation uses up the residuals of control networks, and it may be repeated.
             residuals = None if control is None else {name: list(some) for name, some in control.items()}
             passed = {"x": x, "context": context, "y": y, "timesteps": timesteps}
             hooks = HostHooks(transformer_options, residuals, self.config.model_channels, passed)
             arguments = (x, timesteps, context, y, num_frames)
-            rest = {"time_context": time_context, "image_only": image_only}
-            v = VideoUNet.forward(self, *arguments, **rest, hooks=hooks, split=split, features=features)
-            if memory is not None and split is not None and hooks.watches_any_transformer():
+            v = VideoUNet.forward(
+                self,
+                *arguments,
+                time_context=time_context,
+                image_only=image_only,
+                hooks=hooks,
+                pieces=pieces or ALL,
+                features=features,
+            )
+            if memory is not None and pieces is not None and hooks.watches_any_transformer():
                 memory.say_once("Attention patches see the whole clip, which takes more memory than planned.")
             return v
 
@@ -106,7 +113,7 @@ class HostUNet(VideoUNet):
         state, clips = run_of(transformer_options, x.device), max(1, len(x) // num_frames)
         call = UNetCall(height, width, num_frames, x.dtype, clips, context.shape[1], state.cache.branches)
         features = state.features(transformer_options, control)
-        return state.memory.run(self.config, call, lambda split: evaluate(split, state.memory, features))
+        return state.memory.run(self.config, call, lambda pieces: evaluate(pieces, state.memory, features))
 
 
 class SVDModel(comfy.model_base.SVD_img2vid):

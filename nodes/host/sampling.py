@@ -46,9 +46,8 @@ class PerFrameGuider(comfy.samplers.CFGGuider):
         options = dict(model_options or {})
         scale = self.state.cache.mode.scale_at(timestep.max(), self.scale)
         options["sampler_cfg_function"] = partial(_guide, scale)
-        options["transformer_options"] = self.state.add_to(options.get("transformer_options", {}))
         guided = guidance.needs_uncond(scale)
-        self.state.cache.begin(guided)
+        options["transformer_options"] = self.state.add_to(options.get("transformer_options", {}), guided)
         if guided:
             options["disable_cfg1_optimization"] = True
         return comfy.samplers.sampling_function(

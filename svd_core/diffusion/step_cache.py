@@ -7,20 +7,14 @@ evaluation that recalls the deep features of an earlier one runs the outermost b
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from .run_constants import RunConstants
 from .speed import SpeedMode
 
 logger = logging.getLogger(__name__)
-
-# Numbered blocks that always run, on the way down and on the way up: the first convolution and the last block. In the
-# released models they take 9 % of the work; two of each would take 26 %, and make the error hardly smaller.
-OUTER_BLOCKS = 1
 
 
 @dataclass
@@ -31,17 +25,16 @@ class _Kept:
 
 
 class StepCache:
-    """What one run keeps, and what it has computed once; leaving its `with` block, however that happens, empties it.
+    """Deep features of one run. Leaving the `with` block, however that happens, empties it.
 
-    Every set of guidance branches that is evaluated together has features of its own.
+    Each set of guidance branches that is evaluated together has features of its own.
     """
 
     def __init__(self, mode: SpeedMode, branches: int = 2) -> None:
-        """branches: of the guidance, all of which may have features at once; for the planning of memory."""
+        """branches: number of guidance branches that may have features at once; memory is planned for them."""
         self.mode, self.branches = mode, branches if mode.reuses else 0
         self.full = self.reused = 0  # evaluations
         self._kept: dict[Hashable, _Kept] = {}
-        self._constants: defaultdict[Hashable, RunConstants] = defaultdict(RunConstants)
         self._guided = False
         self._said = False
 
@@ -50,7 +43,6 @@ class StepCache:
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.clear()
-        self._constants.clear()
         if error is not None or not self.mode.reuses or self._said:
             return
         if total := self.full + self.reused:
@@ -62,33 +54,29 @@ class StepCache:
     def is_empty(self) -> bool:
         return not self._kept
 
-    def begin(self, guided: bool) -> None:
-        """Before the branches of an evaluation. Where guidance sets in or ends all run in full, so that it makes no
-        difference which of them run together."""
+    def features(self, branches: Hashable, guided: bool = False) -> Features | None:
+        """The deep features of one set of guidance branches, for one evaluation; None where the mode keeps none.
+
+        guided: whether both branches are evaluated now. Where guidance sets in or ends, all features are dropped, so
+        that the result does not depend on which branches run together.
+        """
         if guided != self._guided:
             self.clear()
         self._guided = guided
-
-    def features(self, branches: Hashable) -> Features | None:
-        """For one evaluation; None where the mode keeps none."""
         return Features(self, branches) if self.mode.reuses else None
 
-    def constants(self, branches: Hashable) -> RunConstants:
-        """For all evaluations of these branches together."""
-        return self._constants[branches]
-
-    def stand_aside(self, why: str) -> None:
-        """Let go of everything for evaluations that cannot use it, and say so once."""
+    def disable(self, reason: str) -> None:
+        """Drop everything for evaluations that cannot use it, and log the reason once."""
         self.clear()
         if not self._said:
             self._said = True
-            logger.info("No deep features are kept between steps, since %s.", why)
+            logger.info("No deep features are kept between steps, since %s.", reason)
 
     def clear(self) -> None:
         self._kept.clear()
 
     def recall(self, branches: Hashable, noisy: Tensor) -> Tensor | None:
-        """What is kept, where it may serve once more; else it is dropped, before what replaces it is computed."""
+        """Features that may serve again; others are dropped, before their replacement is computed."""
         kept = self._kept.pop(branches, None)
         if kept is None or kept.uses >= self.mode.reuses or relative_change(noisy, kept.noisy) > self.mode.change:
             self.full += 1
@@ -103,7 +91,7 @@ class StepCache:
 
 
 class Features:
-    """The part of a StepCache that one evaluation of the UNet sees. Repeated, for want of memory, it sees the same."""
+    """The network's view of a StepCache in one evaluation; one that is repeated, for want of memory, sees the same."""
 
     def __init__(self, cache: StepCache, branches: Hashable) -> None:
         self.cache, self.branches = cache, branches

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from ..config import ClipVisionConfig, UNetConfig
-from ..diffusion.step_cache import OUTER_BLOCKS
 from ..models.layers import Layers, doubling_size
-from ..models.split import Split
-from ..models.unet.unet import VideoUNet
+from ..models.pieces import ALL
+from ..models.pieces import Pieces as Split
+from ..models.unet.unet import OUTER_BLOCKS, VideoUNet
 
-FEED_FORWARD = 10  # widths a token of a feed-forward: its norm 1, value and gate 8, the result 1
+FEED_FORWARD = 9  # widths a token of a feed-forward: value and gate 8, and its norm or the result 1
 CLIP_CONV = 6  # that of trained positions: the sum with them 1, its window 1, three such in a row 3, the product 1
 ATTENTION = 6  # its norm, q, k, v, the attended values, the projected ones
 
@@ -79,7 +79,7 @@ def evaluate_on_meta(
         empty(call.rows, call.tokens, config.context_dim),
         empty(1, config.adm_in_channels),
         call.num_frames,
-        split=split,
+        pieces=split or ALL,
         features=features,
     )
 
@@ -238,27 +238,31 @@ class _Walk:
 
 
 class _Whole(_Walk):
-    """Everything at once; the forward pass keeps what a block read until the block is done."""
+    """Everything at once."""
 
     def resnet(self, block: _Block, source: int, upsampled: bool) -> None:
         o, i = self.clip(block.level, block.c_out), self.clip(block.level, block.c_in + block.c_skip)
         joined = i if block.c_skip else 0
-        self.see(source + joined + max(i + o, 5 * o))
+        self.see(source + joined + max(i + o, 3 * o, self.clip(block.level, block.c_in) if upsampled else 0))
+        if upsampled:
+            coarser = replace(block, level=block.level + 1, c_out=block.c_in)
+            self.see(source + self.layout.upsampling(coarser, self.call.rows))
+        self.see(4 * o)  # what the second temporal convolution reads, in full and normalised, its result, and the sum
 
     def transformer(self, block: _Block, source: int) -> None:
         o, rows = self.clip(block.level, block.c_out), self.call.clips * self.layout.areas[block.level]
         # Three clips wait: the residual, the spatial tokens, and these with their positions.
-        self.see(source + (3 + FEED_FORWARD) * o)
-        self.see(source + 7 * o + rows * self.context(block.c_out))
+        self.see((3 + (self.config.num_positions > 0) + FEED_FORWARD) * o)
+        self.see(7 * o + rows * self.context(block.c_out))
 
     def upsample(self, block: _Block, source: int) -> None:
-        self.see(source + self.clip(block.level, block.c_out) + self.layout.upsampling(block, self.call.rows))
+        """Left to the next block."""
 
     def output(self, block: _Block) -> int:
-        return self.clip(block.level - block.resizes, block.c_out)
+        return self.clip(block.level, block.c_out)
 
     def head(self, h: int, skip: int) -> None:
-        self.see(skip + 3 * h)
+        self.see(2 * h + self.clip(0, self.config.out_channels))
 
 
 class _Split(_Walk):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..config import AutoencoderConfig, UNetConfig
 from ..errors import SVDError
-from ..models.split import Split
+from ..models.pieces import Pieces as Split
 from .activations import UNetCall, unet_bytes
 from .budget import USABLE, check_memory_choice, describe_bytes
 from .device import is_out_of_memory, release_cached_memory

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import Layers
+from .pieces import UNBOUNDED, cut, update
 
 # Several CUDA kernels put the batch into a grid dimension that ends at 65,535.
 MAX_ATTENTION_ROWS = 32768
@@ -91,19 +92,32 @@ class GEGLU(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """c → 4c, gated → c."""
+    """f: c → 4c, gated → c."""
 
     def __init__(self, layers: Layers, dim: int) -> None:
         super().__init__()
         # The middle entry only holds the place of the dropout in the official names.
         self.net = nn.Sequential(GEGLU(layers, dim, 4 * dim), nn.Identity(), layers.linear(4 * dim, dim))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: ... c. Tokens have nothing to do with each other, so a CPU takes as many as its caches like."""
+    def add_to(self, x: Tensor, norm: nn.Module, tokens_at_once: int = UNBOUNDED) -> Tensor:
+        """x + f(norm(x)), some tokens at a time; without gradients written into x, b n c.
+
+        Tokens have nothing to do with each other, and a CPU takes as many as its caches like.
+        """
         gated, _, linear = self.net
-        tokens = x.flatten(0, -2)
-        inner = 8 * tokens.numel() * x.element_size()  # bytes
-        pieces = -(-inner // CPU_FEED_FORWARD_BYTES)
-        if x.device.type != "cpu" or torch.is_grad_enabled() or pieces < 2:
-            return linear(gated(tokens)).view_as(x)
-        return torch.cat([linear(gated(some)) for some in tokens.tensor_split(pieces)]).view_as(x)
+        tokens = x.flatten(0, 1)
+        if x.is_cpu and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            tokens_at_once = min(tokens_at_once, _tokens_in_caches(tokens))
+        pieces = cut(len(tokens), tokens_at_once)
+        return update(tokens, pieces, lambda some, _: add(some, linear(gated(norm(some))))).view_as(x)
+
+
+def add(x: Tensor, update: Tensor) -> Tensor:
+    """x + update. Without gradients in place; gradients need the x that was normalised."""
+    return x + update if torch.is_grad_enabled() else x.add_(update)
+
+
+def _tokens_in_caches(tokens: Tensor) -> int:
+    """Tokens, n c, of which the inner activations stay in the caches of a CPU: equal pieces."""
+    inner = 8 * tokens.numel() * tokens.element_size()  # bytes
+    return -(-len(tokens) // max(1, -(-inner // CPU_FEED_FORWARD_BYTES)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,7 +13,8 @@ from ..diffusion import edm, guidance
 from ..diffusion.step_cache import StepCache
 from ..memory.activations import UNetCall
 from ..memory.sampling import SamplingMemory
-from ..models.split import Split
+from ..models.pieces import ALL, Pieces
+from ..models.unet.evaluation import Constants
 from ..models.unet.unet import VideoUNet
 
 
@@ -33,18 +35,18 @@ class GuidedDenoiser:
     dtype: torch.dtype
     memory: SamplingMemory
     cache: StepCache
+    constants: defaultdict[tuple[str, ...], Constants] = field(default_factory=lambda: defaultdict(Constants))
 
     def denoise(self, x: Tensor, sigma: Tensor, cond: Conditioning, scale: Tensor) -> Tensor:
         """The guided x0 of every frame, t 4 h w, fp32. x: t 4 h w, fp32; sigma: 0-d; scale: t."""
         guided = guidance.needs_uncond(scale)
-        self.cache.begin(guided)
         if not guided:
-            return self._evaluate(x, sigma, cond, ("cond",))
+            return self._evaluate(x, sigma, cond, ("cond",), guided)
         # One batch of both branches is faster, but takes the memory of both: apart where that would need a split.
         call = self.call(x.shape, 2)
         together = self.memory.clips_at_once(self.unet.config, call) == 2
         batches = [("uncond", "cond")] if together else [("uncond",), ("cond",)]
-        x0 = torch.cat([self._evaluate(x, sigma, cond, branches) for branches in batches])  # (b t) 4 h w
+        x0 = torch.cat([self._evaluate(x, sigma, cond, branches, guided) for branches in batches])  # (b t) 4 h w
         x0_uncond, x0_cond = x0.chunk(2)
         return guidance.guide(x0_uncond, x0_cond, scale)
 
@@ -59,7 +61,9 @@ class GuidedDenoiser:
         num_frames, _, height, width = shape
         return UNetCall(height, width, num_frames, self.dtype, branches, kept=self.cache.branches)
 
-    def _evaluate(self, x: Tensor, sigma: Tensor, cond: Conditioning, branches: tuple[str, ...]) -> Tensor:
+    def _evaluate(
+        self, x: Tensor, sigma: Tensor, cond: Conditioning, branches: tuple[str, ...], guided: bool
+    ) -> Tensor:
         """x0 in each of b guidance branches, (b t) 4 h w. x: t 4 h w."""
         num_frames, b = len(x), len(branches)
         context, latent = (
@@ -76,11 +80,11 @@ class GuidedDenoiser:
             cond.vector[None],
             num_frames,
         )
-        features = self.cache.features(branches)
+        features = self.cache.features(branches, guided)
 
-        def evaluate(split: Split | None) -> Tensor:
-            hooks = self.cache.constants(branches) if split is None else None
-            return self.unet(*arguments, split=split, features=features, hooks=hooks)
+        def evaluate(pieces: Pieces | None) -> Tensor:
+            constants = self.constants[branches]
+            return self.unet(*arguments, pieces=pieces or ALL, features=features, constants=constants)
 
         call = replace(self.call((num_frames, *x.shape[1:]), b), tokens=context.shape[1])
         return edm.denoised(self.memory.run(self.unet.config, call, evaluate), x, sigma)

@@ -186,7 +186,8 @@ class SVDPipeline:
         channels = self.vae.config.latent_channels
         shape = (settings.num_frames, channels, settings.height // downscale, settings.width // downscale)
         # Planned before anything is encoded, so that a clip that fits nowhere is refused at once.
-        GuidedDenoiser(self.unet, self.dtype, memory, cache).check_fits(shape, branches)
+        denoiser = GuidedDenoiser(self.unet, self.dtype, memory, cache)
+        denoiser.check_fits(shape, branches)
 
         micro = micro_conditioning(settings)
         cond = Conditioning(
@@ -199,7 +200,7 @@ class SVDPipeline:
         x = edm.scale_initial_noise(eps.to(self.device), sigmas[0], start)
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            return self.denoise(x, sigma, cond, mode.scale_at(sigma, scale), memory, cache)
+            return denoiser.denoise(x, sigma, cond, mode.scale_at(sigma, scale))
 
         with tqdm(total=len(sigmas) - 1, desc="sampling", disable=not run.progress) as bar, cache:
 

@@ -16,7 +16,7 @@ from ..diffusion.samplers import choose_sampler
 from ..diffusion.speed import speed_mode
 from ..errors import choose
 from ..images import colours, pictures
-from ..models.unet.frame_positions import check_positions
+from ..models.embeddings import check_positions
 from ..video.format import check_rate
 from .settings import ClipSettings, ResolvedSettings
 

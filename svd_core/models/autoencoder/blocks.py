@@ -65,8 +65,8 @@ class VideoResnetBlock(ResnetBlock):
     def forward(self, x: Tensor, num_frames: int = 1) -> Tensor:
         """x: (b t) c h w."""
         s = self.spatial(x)
-        f = frames_of_clips(self.time_stack(clips_of_frames(s, num_frames)), s.shape[2])
-        return torch.addcmul(s, self.temporal_weight(s).to(s.dtype), f)
+        weight = self.temporal_weight(s).to(s.dtype)
+        return frames_of_clips(self.time_stack(clips_of_frames(s, num_frames), weight), s.shape[2])
 
 
 def _tokens(x: Tensor) -> Tensor:

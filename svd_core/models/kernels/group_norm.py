@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .memory_format import lies_side_by_side
+from .memory_format import format_of, lies_side_by_side
 
 # Weight and bias of a norm for activations like the given tensor. A host may keep them elsewhere, or patch them.
 ReadParameters = Callable[[nn.GroupNorm, Tensor], tuple[Tensor, Tensor]]
@@ -102,6 +102,41 @@ def scale_shift(
     """`norm` with the moments of all pieces together, for activations like the given one."""
     moments = merge(pieces)
     return _scale_shift(norm, moments.mean, moments.variance, like, read)
+
+
+class ClipNorm:
+    """Group norm and SiLU of whole clips.
+
+    A clip that comes in pieces is shown to `watch`, all of it, before the norm is applied to any piece. A clip that
+    comes as a whole passes through the module itself, where gradients and compilers can follow it.
+    """
+
+    def __init__(self, norm: nn.GroupNorm, in_pieces: bool, read: ReadParameters = read_parameters) -> None:
+        self._norm, self._in_pieces, self._read = norm, in_pieces, read
+        self._moments: list[Moments] = []
+        self._known: ScaleShift | None = None
+
+    def watch(self, x: Tensor) -> Tensor:
+        """x: n c ..., the next n pieces. Returns x."""
+        if self._in_pieces:
+            self._moments += measure(x, self._norm.num_groups)
+        return x
+
+    def take(self, clips: slice, num_frames: int) -> ClipNorm:
+        """The norm of some of the clips, each of which was shown as `num_frames` pieces."""
+        if not self._in_pieces:
+            return self
+        first, last, _ = clips.indices(len(self._moments) // num_frames)
+        own = ClipNorm(self._norm, True, self._read)
+        own._moments = self._moments[first * num_frames : last * num_frames]
+        return own
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: b c t n. Returns the same shape, in a memory format that convolutions take."""
+        if not self._in_pieces:
+            return normalise_silu(self._norm, x, self._read)
+        self._known = self._known or scale_shift(self._norm, self._moments, x, self._read)
+        return self._known.silu(x, torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=format_of(x)))
 
 
 def widest_dtype(device: torch.device) -> torch.dtype:

@@ -1,11 +1,10 @@
-"""What a host may do around the UNet's layers.
+"""Hooks: what a host may do around the layers of the UNet.
 
-The UNet calls these at fixed places and knows nothing else of its surroundings. The base class is the plain network.
+The UNet calls them at fixed places and knows nothing else of its surroundings. The base class is the plain network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor, nn
@@ -25,10 +24,6 @@ class UNetHooks:
     def embedding(self, emb: Tensor) -> Tensor:
         """The time embedding, (b t) d or 1 d, before the micro-conditioning is added."""
         return emb
-
-    def once(self, layer: nn.Module, make: Callable[[], Tensor]) -> Tensor:
-        """What `layer` gives for that which stays through a run: the frames' places, the picture, the numbers."""
-        return make()
 
     def before_block(self, kind: BlockKind, index: int) -> None:
         """Called before each of the numbered blocks."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -10,7 +9,9 @@ from torch import Tensor, nn
 from ..kernels.group_norm import normalise_silu
 from ..kernels.memory_format import clips_of_frames, frames_of_clips
 from ..layers import Layers
+from ..pieces import Pieces, collect, cut, share, update
 from ..temporal import AlphaBlender, TemporalResBlock
+from .evaluation import BlockInput, Evaluation
 from .hooks import UNetHooks
 
 
@@ -52,20 +53,45 @@ class VideoResBlock(ResBlock):
         self.time_stack = TemporalResBlock(layers, c_out, groups, eps, emb_dim)
         self.time_mixer = AlphaBlender()
 
-    def forward(self, x: Tensor, emb: Tensor, num_frames: int, image_only: Tensor | None, hooks: UNetHooks) -> Tensor:
-        """x: (b t) c h w; emb: (b t) d or 1 d, its SiLU taken; image_only: (b t) or None."""
-        spatial = self.spatial(x, emb, hooks)
-        shift = self.temporal_shift(emb, num_frames)
-        update = self.time_stack(clips_of_frames(spatial, num_frames), shift, hooks.norm_parameters)
-        update = frames_of_clips(update, spatial.shape[2])
-        # α s + (1 - α) (s + f(s)) = s + (1 - α) f(s)
-        weight = hooks.once(self.time_mixer, lambda: self.time_mixer.temporal_weight(spatial, image_only))
-        return torch.addcmul(spatial, weight, update)
+    def forward(self, x: BlockInput, call: Evaluation, pieces: Pieces) -> Tensor:
+        """x: (b t) c h w, released once read. Returns (b t) c h w.
 
-    def temporal_shift(self, emb: Tensor, num_frames: int) -> Tensor:
+        In three sweeps: its spatial half over frames, each temporal convolution over pixels. Both temporal norms need
+        their moments before they can begin, so these add up during the sweep before.
+        """
+        height, width = x.size
+        pixels = cut(height * width, pieces.pixels)
+        norm = self.time_stack.first_norm(len(pixels) > 1, call.hooks.norm_parameters)
+
+        def run_spatial(rows: slice) -> Tensor:
+            return norm.watch(self.spatial(x.read(rows), share(call.emb, rows), call.hooks))
+
+        frames = collect(cut(len(x), pieces.frames), run_spatial)
+        x.release()
+        shift, weight = self._temporal_shift(call), self._temporal_weight(frames, call)
+
+        def run_temporal(clips: Tensor, which: slice) -> Tensor:
+            own = norm.take(which, call.num_frames)
+            some = share(weight, which), share(shift, which)
+            return self.time_stack(clips, *some, own, pixels, call.hooks.norm_parameters)
+
+        clips = clips_of_frames(frames, call.num_frames)
+        clips = update(clips, pieces.of_clips(len(clips)), run_temporal)
+        return frames_of_clips(clips, height).view_as(frames)  # a shape that a compiler knows already
+
+    def _temporal_shift(self, call: Evaluation) -> Tensor:
         """What the embedding adds between the temporal convolutions, b c t 1; 1 c 1 1 where all frames share one."""
         _, project = self.time_stack.emb_layers
-        return rearrange(project(emb), "(b t) c -> b c t 1", t=num_frames if len(emb) > 1 else 1)
+        num_frames = call.num_frames if len(call.emb) > 1 else 1
+        return rearrange(project(call.emb), "(b t) c -> b c t 1", t=num_frames)
+
+    def _temporal_weight(self, frames: Tensor, call: Evaluation) -> Tensor:
+        """1 - α of α s + (1 - α) (s + f(s)) = s + (1 - α) f(s); b 1 t 1, or 1 1 1 1 where all frames share one."""
+
+        def make() -> Tensor:
+            return self.time_mixer.temporal_weight(frames, call.num_frames, call.image_only)[:, None, :, None]
+
+        return call.once(self.time_mixer, make)
 
 
 class Downsample(nn.Module):
@@ -83,7 +109,7 @@ class Upsample(nn.Module):
         self.conv = layers.doubling_conv(channels, channels)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        """`size` is that of the skip connection to come: twice x, or one less where an odd size was halved."""
+        """size: of the skip connection to come: twice x, or one less where an odd size was halved."""
         if tuple(size) == (2 * x.shape[2], 2 * x.shape[3]):
             return self.conv(x[None])[0]
         return self.conv(F.interpolate(x, size=size, mode="nearest"))

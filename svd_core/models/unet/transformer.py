@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from ..attention import CrossAttention, FeedForward
-from ..embeddings import sinusoidal_embedding
+from ..attention import CrossAttention, FeedForward, add
+from ..embeddings import TrainedPositions, sinusoidal_embedding
 from ..kernels.group_norm import normalise
 from ..kernels.memory_format import frames_of_tokens, tokens_of_frames
 from ..layers import Layers
+from ..pieces import ALL, Pieces, collect, cut, share, update
 from ..temporal import AlphaBlender
-from .frame_positions import TrainedPositions
-from .hooks import UNetHooks
+from .evaluation import Evaluation
 
 
 class TransformerBlock(nn.Module):
@@ -31,27 +33,31 @@ class TransformerBlock(nn.Module):
         self.norm3 = layers.layer_norm(dim)
         self.ff = FeedForward(layers, dim)
 
-    def forward(self, x: Tensor, context: Tensor, hooks: UNetHooks) -> Tensor:
-        """x: (b r) l c, overwritten; context: b m k, each row serving r rows of x. Returns (b r) l c."""
+    def forward(self, x: Tensor, rows: slice, call: Evaluation, tokens_at_once: int) -> Tensor:
+        """x: (b r) l c, overwritten without gradients. rows: the b rows of the context, each serving r rows of x.
+
+        Returns (b r) l c.
+        """
+        hooks = call.hooks
         if self.temporal:
-            x = _added(x, self.ff_in(self.norm_in(x)))
-        x = _added(x, hooks.self_attention(self.attn1, self.norm1(x)))
+            x = self.ff_in.add_to(x, self.norm_in, tokens_at_once)
+        x = add(x, hooks.self_attention(self.attn1, self.norm1(x)))
         x = hooks.after_self_attention(x)
-        x = self.cross_attended(x, context, hooks)
-        return _added(x, self.ff(self.norm3(x)))
+        x = self._attend_to_context(x, rows, call)
+        return self.ff.add_to(x, self.norm3, tokens_at_once)
 
-    def cross_attended(self, x: Tensor, context: Tensor, hooks: UNetHooks) -> Tensor:
-        """x and what its cross-attention adds; x, (b r) l c, is overwritten."""
-        clips, repeats = len(context), len(x) // len(context)
-        if context.shape[1] == 1 and not hooks.watches_cross_attention():
-            update = hooks.once(self.attn2, lambda: self.attn2.of_one_token(context))  # b 1 c
-            return _added(x.unflatten(0, (clips, repeats)), update[:, None]).flatten(0, 1)
-        return _added(x, hooks.cross_attention(self.attn2, self.norm2(x), context.repeat_interleave(repeats, dim=0)))
-
-
-def _added(x: Tensor, update: Tensor) -> Tensor:
-    """x + update, in place; gradients need the x that was normalise."""
-    return x + update if torch.is_grad_enabled() else x.add_(update)
+    def _attend_to_context(self, x: Tensor, rows: slice, call: Evaluation) -> Tensor:
+        """x and what its cross-attention adds."""
+        context = call.time_context if self.temporal else call.context
+        if context.shape[1] == 1 and not call.hooks.watches_cross_attention():
+            constant = call.once(self.attn2, lambda: self.attn2.of_one_token(context))[rows]  # b 1 c
+            if not self.temporal:  # a row of context for each row of x
+                return add(x, constant)
+            grouped = x.unflatten(0, (len(constant), len(x) // len(constant)))  # b r l c
+            return add(grouped, constant[:, None]).view_as(x)
+        context = context[rows]
+        context = context.repeat_interleave(len(x) // len(context), dim=0)
+        return add(x, call.hooks.cross_attention(self.attn2, self.norm2(x), context))
 
 
 class SpatialVideoTransformer(nn.Module):
@@ -86,35 +92,58 @@ class SpatialVideoTransformer(nn.Module):
         self.time_mixer = AlphaBlender()
         self.proj_out = layers.linear(channels, channels)
 
-    def forward(
-        self,
-        x: Tensor,
-        context: Tensor,
-        time_context: Tensor,
-        num_frames: int,
-        image_only: Tensor | None,
-        hooks: UNetHooks,
-    ) -> Tensor:
-        """x: (b t) c h w; context: (b t) m k; time_context: b m k; image_only: (b t) or None."""
-        hooks.before_transformer(x)
-        height, pixels = x.shape[2], x.shape[2] * x.shape[3]
-        position = hooks.once(self.time_pos_embed, lambda: self.frame_positions(num_frames, x))  # t 1 c
-        weight = hooks.once(self.time_mixer, lambda: self._temporal_weight(x, num_frames, image_only))
-        tokens = self.proj_in(tokens_of_frames(normalise(self.norm, x)))  # (b t) n c
-        for index, (spatial, temporal) in enumerate(zip(self.transformer_blocks, self.time_stack, strict=True)):
-            hooks.before_transformer_block(index)
-            tokens = spatial(tokens, context, hooks)
-            placed = self._place(tokens, position, height).unflatten(0, (-1, num_frames))  # b t n c
-            mixed = temporal(placed.transpose(1, 2).flatten(0, 1), time_context, hooks)  # (b n) t c
-            mixed = mixed.unflatten(0, (-1, pixels)).transpose(1, 2)  # b t n c
-            tokens = torch.lerp(tokens.unflatten(0, (-1, num_frames)), mixed, weight).flatten(0, 1)
-        hooks.after_transformer()
-        return x + frames_of_tokens(self.proj_out(tokens), height)
+    def forward(self, x: Tensor, call: Evaluation, pieces: Pieces) -> Tensor:
+        """x: (b t) c h w, overwritten by several pieces. Returns (b t) c h w.
 
-    def _temporal_weight(self, x: Tensor, num_frames: int, image_only: Tensor | None) -> Tensor:
-        """Of the blend, one weight or b t 1 1."""
-        weight = self.time_mixer.temporal_weight(x[:, 0], image_only)
-        return weight if image_only is None else weight.unflatten(0, (-1, num_frames))
+        Frames for the spatial blocks, pixels for the temporal ones, frames again for the result.
+        """
+        call.hooks.before_transformer(x)
+        if call.hooks.watches_transformer():
+            pieces = ALL
+        frames, height = cut(len(x), pieces.frames), x.shape[2]
+        position = call.once(self.time_pos_embed, lambda: self.frame_positions(call.num_frames, x))  # t 1 c
+        weight = call.once(
+            self.time_mixer,
+            lambda: self.time_mixer.temporal_weight(x, call.num_frames, call.image_only)[..., None, None],
+        )  # b t 1 1, or 1 1 1 1
+
+        def enter(rows: slice) -> Tensor:
+            return self.proj_in(tokens_of_frames(normalise(self.norm, x[rows])))
+
+        tokens = collect(frames, enter)  # (b t) n c
+        for index, (spatial, temporal) in enumerate(zip(self.transformer_blocks, self.time_stack, strict=True)):
+            call.hooks.before_transformer_block(index)
+            tokens = update(tokens, frames, lambda some, rows, run=spatial: run(some, rows, call, pieces.tokens))
+
+            def mix(clips: Tensor, which: slice, run: nn.Module = temporal) -> Tensor:
+                placed = self._place(clips, position, height, pieces.frames)
+
+                def mix_pixels(here: Tensor, some: slice) -> Tensor:
+                    mixed = placed(here, some).transpose(1, 2).flatten(0, 1).contiguous()  # (b n) t c
+                    mixed = run(mixed, which, call, pieces.tokens)
+                    mixed = mixed.unflatten(0, (len(here), here.shape[2]))  # b n t c
+                    return torch.lerp(here, mixed.transpose(1, 2), share(weight, which))
+
+                return update(clips, cut(clips.shape[2], pieces.pixels), mix_pixels, dim=2)
+
+            shape = len(tokens) // call.num_frames, call.num_frames
+            tokens = update(tokens.unflatten(0, shape), pieces.of_clips(shape[0]), mix).view_as(tokens)
+        call.hooks.after_transformer()
+        return update(x, frames, lambda some, rows: some + frames_of_tokens(self.proj_out(tokens[rows]), height))
+
+    def _place(
+        self, clips: Tensor, position: Tensor, height: int, frames_at_once: int
+    ) -> Callable[[Tensor, slice], Tensor]:
+        """Gives the temporal block its input: some pixels of the clips, b t n c, with the positions of their frames."""
+        if self.time_positions is None:
+            return lambda here, _: here + position
+        spread = self.time_positions.spread
+
+        def spread_one(which: slice) -> Tensor:
+            return spread(clips[which][0], position, height, frames_at_once)[None]
+
+        placed = collect(cut(len(clips), 1), spread_one)  # b t n c
+        return lambda _, some: placed[:, :, some]
 
     def frame_positions(self, num_frames: int, x: Tensor) -> Tensor:
         """Returns t 1 c. Raises SVDError for more frames than there are trained positions."""
@@ -123,11 +152,3 @@ class SpatialVideoTransformer(nn.Module):
         else:
             rows = sinusoidal_embedding(torch.arange(num_frames, device=x.device), self.channels, self.max_period)
         return self.time_pos_embed(rows.to(x.dtype))[:, None]
-
-    def _place(self, tokens: Tensor, position: Tensor, height: int) -> Tensor:
-        """What the temporal block starts from, of the shape of tokens. tokens: (b t) n c; position: t 1 c."""
-        num_frames = len(position)
-        if self.time_positions is None:
-            return (tokens.unflatten(0, (-1, num_frames)) + position).flatten(0, 1)
-        clips = tokens.split(num_frames)
-        return torch.cat([self.time_positions.spread(clip, position, height, num_frames) for clip in clips])

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...config import UNetConfig
-from ...diffusion.step_cache import OUTER_BLOCKS, Features
 from ..embeddings import sinusoidal_embedding
 from ..kernels.group_norm import normalise_silu
 from ..kernels.memory_format import laid_out
 from ..layers import Layers
-from ..split import Conditions, Split, run_split
-from .hooks import UNetHooks
+from ..pieces import ALL, Pieces, collect, cut
+from .evaluation import BlockInput, Constants, DeepFeatures, Evaluation
+from .hooks import BlockKind, UNetHooks
 from .resnet import Downsample, Upsample, VideoResBlock
 from .transformer import SpatialVideoTransformer
+
+# Numbered blocks that run although deep features are recalled, on the way down and on the way up: the first convolution
+# and the last block. In the released models they take 9 % of the work; two of each would take 26 %, and make the error
+# hardly smaller.
+OUTER_BLOCKS = 1
+
+
+@dataclass(frozen=True)
+class NumberedBlock:
+    """A block under its official number, and its layers in running order."""
+
+    kind: BlockKind
+    index: int
+    layers: nn.Module
 
 
 class VideoUNet(nn.Module):
@@ -55,8 +70,9 @@ class VideoUNet(nn.Module):
         time_context: Tensor | None = None,
         image_only: Tensor | None = None,
         hooks: UNetHooks | None = None,
-        split: Split | None = None,
-        features: Features | None = None,
+        pieces: Pieces = ALL,
+        features: DeepFeatures | None = None,
+        constants: Constants | None = None,
     ) -> Tensor:
         """One evaluation.
 
@@ -64,64 +80,112 @@ class VideoUNet(nn.Module):
         c_noise: (b t), a quarter of ln sigma. context: (b t) m k, image embeddings. y: (b t) 768, micro-conditioning.
         One row of c_noise and one of y serve all frames.
         num_frames: t. time_context: (b t) m k for the temporal layers, default `context`; its first frame counts.
-        image_only: (b t), nonzero for frames that are lone images. split: a bound on what is alive at once, which
-        leaves the result as it is; without gradients. features: deep ones kept between evaluations, which changes it.
+        image_only: (b t), nonzero for frames that are lone images.
+        pieces: a bound on what is alive at once, without gradients; the result stays the same.
+        features: deep features kept between evaluations, which change the result. constants: outputs kept for a run.
         Returns v, (b t) 4 h w.
         """
         hooks = hooks or UNetHooks()
-        emb = F.silu(self._embed(c_noise, y, x.dtype, hooks))  # (b t) d, or 1 d
-        time_context = (context if time_context is None else time_context)[::num_frames]  # b m k
-        if split is not None:
-            conditions = Conditions(emb.expand(len(x), -1), context, time_context, num_frames, image_only, hooks)
-            return run_split(self, x, conditions, split, features)
-
-        def run(block: nn.Module, h: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-            for layer in block.children():
-                if isinstance(layer, VideoResBlock):
-                    h = layer(h, emb, num_frames, image_only, hooks)
-                elif isinstance(layer, SpatialVideoTransformer):
-                    h = layer(h, context, time_context, num_frames, image_only, hooks)
-                elif isinstance(layer, Upsample):
-                    h = layer(h, size)
-                else:
-                    h = layer(h)
-            return h
-
-        x = laid_out(x, self.config.model_channels)
-        noisy = x[:, : self.config.out_channels]
-        deep = None if features is None else features.recall(noisy)
-        first_outer = len(self.output_blocks) - OUTER_BLOCKS
-
-        h, skips = x, []
-        for index, block in enumerate(self.input_blocks if deep is None else self.input_blocks[:OUTER_BLOCKS]):
-            hooks.before_block("input", index)
-            h, skip = hooks.after_input_block(run(block, h))
-            skips.append(skip)
-
-        if deep is None:
-            hooks.before_block("middle", 0)
-            h = hooks.after_middle_block(run(self.middle_block, h))
-
-        for index, block in enumerate(self.output_blocks):
-            if deep is not None and index < first_outer:
-                continue
-            if features is not None and index == first_outer:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and pieces.whole):
+            emb = F.silu(self._embed(c_noise, y, x.dtype, hooks, constants))  # (b t) d, or 1 d
+            time_context = (context if time_context is None else time_context)[::num_frames]  # b m k
+            call = Evaluation(emb, context, time_context, num_frames, image_only, hooks, constants)
+            noisy = x[:, : self.config.out_channels]
+            deep = None if features is None else features.recall(noisy)
+            walk, blocks = ForwardPass(self, x, call, pieces), self.blocks()
+            for block in blocks[:-OUTER_BLOCKS] if deep is None else blocks[:OUTER_BLOCKS]:
+                walk.run(block)
+            if features is not None:
                 if deep is None:
-                    features.keep(noisy, h)
-                else:
-                    h = deep
-                h = h.clone() if hooks.watches_output_block() else h  # it may be written into
-            hooks.before_block("output", index)
-            h, skip = hooks.before_output_block(h, skips.pop())
-            size = skips[-1].shape[-2:] if skips else None
-            h = run(block, torch.cat([h, skip], dim=1), size)
-        norm, _, conv = self.out
-        return conv(normalise_silu(norm, h.to(x.dtype), hooks.norm_parameters))
+                    features.keep(noisy, deep := walk.take())
+                walk.resume(deep)
+            for block in blocks[-OUTER_BLOCKS:]:
+                walk.run(block)
+            return walk.finish()
 
-    def _embed(self, c_noise: Tensor, y: Tensor, dtype: torch.dtype, hooks: UNetHooks) -> Tensor:
+    def blocks(self) -> list[NumberedBlock]:
+        """The numbered blocks in running order."""
+        return [
+            *(NumberedBlock("input", index, block) for index, block in enumerate(self.input_blocks)),
+            NumberedBlock("middle", 0, self.middle_block),
+            *(NumberedBlock("output", index, block) for index, block in enumerate(self.output_blocks)),
+        ]
+
+    def _embed(
+        self, c_noise: Tensor, y: Tensor, dtype: torch.dtype, hooks: UNetHooks, constants: Constants | None
+    ) -> Tensor:
         sinusoid = sinusoidal_embedding(c_noise, self.config.model_channels, self.config.max_period)
         emb = hooks.embedding(self.time_embed(sinusoid.to(dtype)))
-        return emb + hooks.once(self.label_emb, lambda: self.label_emb(y.to(dtype)))
+        if constants is None:
+            return emb + self.label_emb(y.to(dtype))
+        return emb + constants.once(self.label_emb, lambda: self.label_emb(y.to(dtype)))
+
+
+class ForwardPass:
+    """The way through the numbered blocks: the activations between them, and the skip connections that wait."""
+
+    def __init__(self, unet: VideoUNet, x: Tensor, call: Evaluation, pieces: Pieces) -> None:
+        """x: (b t) 8 h w."""
+        self.unet, self.call, self.pieces = unet, call, pieces
+        self.dtype, self.size = x.dtype, x.shape[-2:]
+        # The other memory format costs copies in norms, which whoever asks for pieces has no memory for.
+        self.h = BlockInput(laid_out(x, unet.config.model_channels) if pieces.whole else x)
+        self.skips: list[Tensor] = []
+
+    def run(self, block: NumberedBlock) -> None:
+        """Run the next block, with the hooks around it."""
+        hooks = self.call.hooks
+        hooks.before_block(block.kind, block.index)
+        if block.kind == "output":
+            self._join(self.skips.pop())
+        for layer in block.layers.children():
+            self.h = self._run_layer(layer)
+        if block.kind == "input":
+            h, skip = hooks.after_input_block(self.take())
+            self.h = BlockInput(h)
+            self.skips.append(skip)
+        elif block.kind == "middle":
+            self.h = BlockInput(hooks.after_middle_block(self.take()))
+
+    def take(self) -> Tensor:
+        """The activations, (b t) c h w; there are none afterwards."""
+        return self.h.take(self.pieces)
+
+    def resume(self, h: Tensor) -> None:
+        """Go on with h, (b t) c h w, which stays as it is: hooks may write into a copy of it."""
+        self.h = BlockInput(h.clone() if self.call.hooks.watches_output_block() else h)
+
+    def finish(self) -> Tensor:
+        """The last norm and convolution. Returns (b t) 4 h w."""
+        norm, _, conv = self.unet.out
+        h = self.take()
+
+        def convolve(rows: slice) -> Tensor:
+            return conv(normalise_silu(norm, h[rows].to(self.dtype), self.call.hooks.norm_parameters))
+
+        return collect(cut(len(h), self.pieces.frames), convolve)
+
+    def _run_layer(self, layer: nn.Module) -> BlockInput:
+        if isinstance(layer, VideoResBlock):
+            return BlockInput(layer(self.h, self.call, self._pieces_at(layer.channels)))
+        if isinstance(layer, SpatialVideoTransformer):
+            return BlockInput(layer(self.take(), self.call, self._pieces_at(layer.channels)))
+        if isinstance(layer, Upsample):
+            height, width = self.skips[-1].shape[-2:]
+            self.h.upsample(layer, (height, width))
+            return self.h
+        return BlockInput(layer(self.take()))
+
+    def _join(self, skip: Tensor) -> None:
+        if self.call.hooks.watches_output_block():
+            h, skip = self.call.hooks.before_output_block(self.take(), skip)
+            self.h = BlockInput(h)
+        self.h.join(skip)
+
+    def _pieces_at(self, channels: int) -> Pieces:
+        (height, width), (finest_height, finest_width) = self.h.size, self.size
+        area = height * width / (finest_height * finest_width)
+        return self.pieces.at(channels / self.unet.config.model_channels, area)
 
 
 class _BlockBuilder:

@@ -19,7 +19,7 @@ from svd_core.config import UNetConfig
 from svd_core.models.embeddings import sinusoidal_embedding
 from svd_core.models.kernels.fp8 import FP8
 from svd_core.models.layers import Layers
-from svd_core.models.split import Split
+from svd_core.models.pieces import ALL, Pieces
 from svd_core.models.unet.unet import VideoUNet
 from tests.core.models.test_networks import relative
 from tests.core.pipeline.test_pipeline import PICTURE, SETTINGS
@@ -102,9 +102,9 @@ def test_longer_clips_in_any_memory(checkpoint: Path, extension: Path) -> None:
     assert relative(plain, whole) > 0.01
 
 
-@pytest.mark.parametrize("split", [Split(1, 1, 1), Split(2, 7, 11)], ids=str)
+@pytest.mark.parametrize("split", [Pieces(1, 1, 1), Pieces(2, 7, 11)], ids=str)
 @pytest.mark.parametrize("num_frames", [1, 2, 5])
-def test_pieces_change_nothing(split: Split, num_frames: int) -> None:
+def test_pieces_change_nothing(split: Pieces, num_frames: int) -> None:
     config = dataclasses.replace(tiny_config().unet, num_positions=POSITIONS)
     unet, generator = VideoUNet(config).eval(), torch.Generator().manual_seed(0)
     for parameter in unet.parameters():
@@ -113,7 +113,7 @@ def test_pieces_change_nothing(split: Split, num_frames: int) -> None:
     x, context, y = (torch.randn(2 * num_frames, *shape, generator=generator) for shape in shapes)
     with torch.no_grad():
         arguments = (x, torch.zeros(2 * num_frames), context, y, num_frames)
-        assert relative(unet(*arguments, split=split), unet(*arguments)) < 5e-6
+        assert relative(unet(*arguments, pieces=split or ALL), unet(*arguments)) < 5e-6
 
 
 def test_weights_in_eight_bits(checkpoint: Path, extension: Path) -> None:

@@ -12,13 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from svd_core.diffusion.speed import MODES
-from svd_core.diffusion.step_cache import StepCache
 from svd_core.memory.rehearsal import peak_bytes
 from svd_core.models import attention
 from svd_core.models.attention import CrossAttention, FeedForward
 from svd_core.models.layers import WORTH_FOUR_PHASES, Layers, convolve_doubled, doubling_size
-from svd_core.models.unet.hooks import UNetHooks
+from svd_core.models.pieces import ALL, Pieces
+from svd_core.models.unet.evaluation import Constants
 from svd_core.models.unet.transformer import SpatialVideoTransformer
 from svd_core.models.unet.unet import VideoUNet
 from tests.core.models.test_networks import SMALL_UNET, randomised, relative, unet_inputs
@@ -52,42 +51,47 @@ def plain_feed_forward(module: FeedForward, x: Tensor) -> Tensor:
 
 
 def test_feed_forward_in_place_and_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    module, x = FeedForward(Layers(), 8), torch.randn(3, 50, 8)
-    pieces: list[int] = []
-    module.net[0].register_forward_pre_hook(lambda _, args: pieces.append(len(args[0])))
+    module, norm, x = FeedForward(Layers(), 8), nn.LayerNorm(8), torch.randn(3, 50, 8)
+    sizes: list[int] = []
+    module.net[0].register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     with torch.no_grad():
-        plain = plain_feed_forward(module, x)
-        assert relative(module(x), plain) < 1e-6
+        plain = x + plain_feed_forward(module, norm(x))
+        assert relative(module.add_to(x.clone(), norm), plain) < 1e-6
         monkeypatch.setattr(attention, "CPU_FEED_FORWARD_BYTES", 40 * 8 * 8 * 4)  # of 40 tokens
-        assert relative(module(x), plain) < 1e-6
-    assert pieces == [150, 38, 38, 37, 37]
+        in_place = x.clone()
+        assert module.add_to(in_place, norm).data_ptr() == in_place.data_ptr()
+        assert relative(in_place, plain) < 1e-6
+        assert relative(module.add_to(x.clone(), norm, 100), plain) < 1e-6
+        assert relative(module.add_to(x.clone(), norm, 30), plain) < 1e-6
+    assert sizes == [150, 38, 38, 38, 36, 38, 38, 38, 36, 30, 30, 30, 30, 30], "as the caches or the caller have it"
 
 
 def test_what_stays_through_a_run_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And again for other branches, and for the next run."""
+    """And serves pieces of the clip, too."""
     torch.manual_seed(0)
-    unet, cache = randomised(VideoUNet(SMALL_UNET, Layers(dtype=torch.float64))), StepCache(MODES["exact"])
+    unet = randomised(VideoUNet(SMALL_UNET, Layers(dtype=torch.float64)))
+    kept = {1: Constants(), 2: Constants()}  # for one clip, and for two
     calls = Counter[str]()
     for name in ("frame_positions", "of_one_token"):
         for owner in (SpatialVideoTransformer, CrossAttention):
             if method := getattr(owner, name, None):
                 monkeypatch.setattr(owner, name, counted(calls, name, method))
 
-    def evaluate(sigma: float, clips: int, hooks: UNetHooks | None) -> Tensor:
+    def evaluate(sigma: float, clips: int, constants: Constants | None, pieces: Pieces = ALL) -> Tensor:
         inputs = unet_inputs(clips)
         inputs["c_noise"] += sigma
-        return unet(**inputs, num_frames=3, hooks=hooks)
+        return unet(**inputs, num_frames=3, constants=constants, pieces=pieces)
 
     transformers = sum(isinstance(layer, SpatialVideoTransformer) for layer in unet.modules())
-    with torch.no_grad(), cache:
+    with torch.no_grad():
         plain = [evaluate(sigma, clips, None) for sigma in (0.0, 1.0) for clips in (1, 2)]
         assert calls["frame_positions"] == 4 * transformers
         calls.clear()
         for index, (sigma, clips) in enumerate(product((0.0, 1.0), (1, 2))):
-            assert torch.equal(evaluate(sigma, clips, cache.constants(clips)), plain[index])
+            assert torch.equal(evaluate(sigma, clips, kept[clips]), plain[index])
         assert calls == {"frame_positions": 2 * transformers, "of_one_token": 2 * 2 * transformers}
-        before = cache.constants(1)
-    assert cache.constants(1) is not before
+        in_pieces = evaluate(1.0, 1, kept[1], Pieces(2, 5, 17))
+        assert relative(in_pieces, plain[2]) < 1e-12 and calls["of_one_token"] == 2 * 2 * transformers
 
 
 def counted(calls: Counter[str], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,7 +108,11 @@ def test_gradients_go_through_the_same_layers() -> None:
 
     def through(feed_forward: nn.Module | None) -> Tensor:
         tokens = x.flatten(2).transpose(1, 2)
-        h = plain_feed_forward(module, tokens) if feed_forward is None else feed_forward(tokens)
+        h = (
+            tokens + plain_feed_forward(module, tokens)
+            if feed_forward is None
+            else module.add_to(tokens, nn.Identity())
+        )
         h = h.transpose(1, 2).reshape(x.shape)
         h = plain_doubled(h, conv.weight, conv.bias) if feed_forward is None else conv(h[None])[0]
         return torch.autograd.grad(h.square().sum(), x)[0]

@@ -19,7 +19,7 @@ from svd_core.diffusion.step_cache import StepCache
 from svd_core.memory.activations import UNetCall, unet_bytes
 from svd_core.memory.rehearsal import AllocationCounter
 from svd_core.models.layers import Layers
-from svd_core.models.split import Split
+from svd_core.models.pieces import ALL, Pieces
 from svd_core.models.unet.hooks import UNetHooks
 from svd_core.models.unet.unet import VideoUNet
 from svd_core.pipeline import pipeline
@@ -183,15 +183,15 @@ def test_patches_that_write_into_what_they_are_handed(unet: VideoUNet) -> None:
         assert torch.equal(unet(**inputs(), hooks=Writing(), features=cache.features("cond")), wanted)
 
 
-@pytest.mark.parametrize("split", [None, Split(2, 100, 200)], ids=str)
+@pytest.mark.parametrize("split", [None, Pieces(2, 100, 200)], ids=str)
 @pytest.mark.usefixtures("sums_over_taps")
-def test_planned_memory_holds_the_features_of_both_branches(split: Split | None) -> None:
+def test_planned_memory_holds_the_features_of_both_branches(split: Pieces | None) -> None:
     config, call = UNetConfig(model_channels=64, num_res_blocks=1, head_dim=32), UNetCall(16, 24, 5, torch.float32)
     unet, cache = VideoUNet(config), StepCache(EVERY_OTHER)
     x, context, y = torch.randn(5, 8, 16, 24), torch.randn(5, 1, 1024), torch.randn(5, 768)
     with torch.no_grad(), AllocationCounter() as counter:
         for branch in ("uncond", "cond") * 2:
-            unet(x.clone(), torch.zeros(5), context, y, 5, split=split, features=cache.features(branch))
+            unet(x.clone(), torch.zeros(5), context, y, 5, pieces=split or ALL, features=cache.features(branch))
     planned = unet_bytes(config, UNetCall(16, 24, 5, torch.float32, kept=2), split)
     assert planned == pytest.approx(max(counter.peak.values()), rel=0.1)
     assert planned > unet_bytes(config, call, split)
@@ -252,7 +252,7 @@ def test_running_out_of_memory_does_not_show_in_the_clip(
     whole, forward, calls = pipe(PICTURE, **few), pipe.unet.forward, []
 
     def short(*arguments: Any, **rest: Any) -> Tensor:
-        calls.append(rest.get("split"))
+        calls.append(rest.get("pieces"))
         result = forward(*arguments, **rest)
         if len(calls) == 6:
             raise torch.OutOfMemoryError("out of memory")

@@ -22,7 +22,7 @@ from svd_core.memory.rehearsal import peak_bytes
 from svd_core.memory.sampling import SamplingMemory, plan_sampling
 from svd_core.models.image_encoder import ClipVision
 from svd_core.models.layers import Layers
-from svd_core.models.split import Split
+from svd_core.models.pieces import ALL, Pieces
 from svd_core.models.unet.hooks import UNetHooks
 from svd_core.models.unet.unet import VideoUNet
 from tests.core.models.test_networks import SMALL_UNET, randomised, relative, unet_inputs
@@ -48,7 +48,7 @@ def on_meta(config: UNetConfig) -> VideoUNet:
     return VideoUNet(config, Layers(device="meta"))
 
 
-def counted(config: UNetConfig, call: UNetCall, split: Split | None) -> int:
+def counted(config: UNetConfig, call: UNetCall, split: Pieces | None) -> int:
     def empty(*shape: int) -> Tensor:
         return torch.empty(shape, dtype=call.dtype, device="meta")
 
@@ -63,7 +63,7 @@ def counted(config: UNetConfig, call: UNetCall, split: Split | None) -> int:
             empty(call.rows, config.adm_in_channels),
             call.num_frames,
             hooks=FusedAttention(),
-            split=split,
+            pieces=split or ALL,
         )
 
     return peak_bytes(run)
@@ -79,9 +79,9 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("split", [None, Split(2, 200, 500), Split(99, 9999, 2000)], ids=str)
+@pytest.mark.parametrize("split", [None, Pieces(2, 200, 500), Pieces(99, 9999, 2000)], ids=str)
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_planned_peak_of_the_unet_is_the_counted_one(call: UNetCall, split: Split | None) -> None:
+def test_planned_peak_of_the_unet_is_the_counted_one(call: UNetCall, split: Pieces | None) -> None:
     assert unet_bytes(FULL_WIDTHS, call, split) == pytest.approx(counted(FULL_WIDTHS, call, split), rel=0.1)
 
 
@@ -93,25 +93,25 @@ def test_planned_peak_at_full_size(choice: str) -> None:
 
 @torch.no_grad()
 @pytest.mark.usefixtures("sums_over_taps")
-@pytest.mark.parametrize("split", [None, Split(2, 150, 250)], ids=str)
-def test_planned_peak_holds_for_tensors_that_exist(split: Split | None) -> None:
+@pytest.mark.parametrize("split", [None, Pieces(2, 150, 250)], ids=str)
+def test_planned_peak_holds_for_tensors_that_exist(split: Pieces | None) -> None:
     """With the attention that the CPU has, not the stand-in for it."""
     config, call = UNetConfig(model_channels=64, num_res_blocks=1, head_dim=32), UNetCall(16, 24, 5, torch.float32)
     unet = VideoUNet(config)
     x, context, y = torch.randn(5, 8, 16, 24), torch.randn(5, 1, 1024), torch.randn(5, 768)
-    peak = peak_bytes(lambda: unet(x.clone(), torch.zeros(5), context, y, 5, split=split))
+    peak = peak_bytes(lambda: unet(x.clone(), torch.zeros(5), context, y, 5, pieces=split or ALL))
     assert unet_bytes(config, call, split) == pytest.approx(peak, rel=0.1)
 
 
 def test_planned_peak_of_another_layout() -> None:
     config = UNetConfig(channel_mult=(1, 3), attention_levels=(False, True), num_res_blocks=1, context_dim=768)
     call = UNetCall(16, 24, 5, torch.float16)
-    for split in (None, Split(2, 100, 200)):
+    for split in (None, Pieces(2, 100, 200)):
         assert unet_bytes(config, call, split) == pytest.approx(counted(config, call, split), rel=0.1)
 
 
-@pytest.mark.parametrize("split", [None, Split(2, 200, 500), Split(99, 9999, 2000)], ids=str)
-def test_planned_peak_with_trained_positions(split: Split | None) -> None:
+@pytest.mark.parametrize("split", [None, Pieces(2, 200, 500), Pieces(99, 9999, 2000)], ids=str)
+def test_planned_peak_with_trained_positions(split: Pieces | None) -> None:
     config = replace(FULL_WIDTHS, num_positions=16)
     for call in (UNetCall(16, 24, 9, torch.float16), UNetCall(16, 24, 9, torch.float16, clips=2)):
         assert unet_bytes(config, call, split) == pytest.approx(counted(config, call, split), rel=0.1)
@@ -222,10 +222,10 @@ class Short:
 
     def __init__(self, failing: Container[int], error: Callable[[], Exception] = no_memory) -> None:
         self.failing, self.error = failing, error
-        self.splits: list[Split | None] = []
+        self.splits: list[Pieces | None] = []
         self.left: list[weakref.ref[Tensor]] = []
 
-    def __call__(self, split: Split | None) -> Tensor:
+    def __call__(self, split: Pieces | None) -> Tensor:
         assert all(ref() is None for ref in self.left), "the failed attempt still holds its tensors"
         activation = torch.zeros(8)
         self.splits.append(split)
@@ -292,15 +292,15 @@ def test_running_out_in_the_network_leaves_the_result_as_it_is() -> None:
     torch.manual_seed(0)
     unet = randomised(VideoUNet(SMALL_UNET, Layers(dtype=torch.float32)))
     given: dict[str, Any] = {k: v.float() for k, v in unet_inputs().items()} | {"num_frames": 3}
-    splits: list[Split | None] = []
+    splits: list[Pieces | None] = []
 
     def fail_once(*_: Any) -> None:
         if len(splits) == 1:
             raise torch.cuda.OutOfMemoryError("no memory")
 
-    def evaluate(split: Split | None) -> Tensor:
+    def evaluate(split: Pieces | None) -> Tensor:
         splits.append(split)
-        return unet(**given, split=split)
+        return unet(**given, pieces=split or ALL)
 
     handle = unet.output_blocks[2][0].emb_layers[1].register_forward_pre_hook(fail_once)
     with torch.inference_mode():

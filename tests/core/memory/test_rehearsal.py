@@ -19,7 +19,7 @@ from svd_core.memory.rehearsal import HOST, AllocationCounter
 from svd_core.models.autoencoder import Autoencoder
 from svd_core.models.image_encoder import ClipVision
 from svd_core.models.layers import Layers
-from svd_core.models.split import Split
+from svd_core.models.pieces import ALL, Pieces
 from svd_core.models.unet.unet import VideoUNet
 from tests.support.random_checkpoint import tiny_config
 
@@ -95,9 +95,9 @@ class Compared(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "split"), [(torch.float16, None), (torch.float32, Split(2, 40, 100))], ids=["whole", "split"]
+    ("dtype", "split"), [(torch.float16, None), (torch.float32, Pieces(2, 40, 100))], ids=["whole", "split"]
 )
-def test_rules_give_the_shapes_that_torch_gives(dtype: torch.dtype, split: Split | None) -> None:
+def test_rules_give_the_shapes_that_torch_gives(dtype: torch.dtype, split: Pieces | None) -> None:
     def empty(*shape: int) -> torch.Tensor:
         return torch.empty(shape, device="meta", dtype=dtype)
 
@@ -105,7 +105,7 @@ def test_rules_give_the_shapes_that_torch_gives(dtype: torch.dtype, split: Split
     unet = VideoUNet(replace(tiny_config().unet, num_positions=8), layers)
     vae, tower = Autoencoder(tiny_config().vae, layers), ClipVision(tiny_config().clip, layers)
     with torch.no_grad(), Compared():
-        unet(empty(6, 8, 9, 16), empty(6).float(), empty(6, 2, 32), empty(6, 768), 3, split=split)
+        unet(empty(6, 8, 9, 16), empty(6).float(), empty(6, 2, 32), empty(6, 768), 3, pieces=split or ALL)
         tower(empty(1, 3, 56, 56))
         vae.encode(empty(1, 3, 32, 32))
 

@@ -12,7 +12,7 @@ from svd_core.memory.decode.plan import DecodePlan
 from svd_core.models.autoencoder import Autoencoder
 from svd_core.models.image_encoder import ClipVision
 from svd_core.models.layers import Layers
-from svd_core.models.split import Split
+from svd_core.models.pieces import ALL, Pieces
 from svd_core.models.temporal import AlphaBlender
 from svd_core.models.unet.hooks import UNetHooks
 from svd_core.models.unet.unet import VideoUNet
@@ -102,14 +102,14 @@ def test_clips_of_a_batch_do_not_mix(unet: VideoUNet) -> None:
     assert relative(both[3:], second) < 1e-12
 
 
-@pytest.mark.parametrize("split", [None, Split(2, 5, 17)], ids=["whole", "split"])
-def test_one_row_of_noise_level_and_numbers_serves_all_frames(unet: VideoUNet, split: Split | None) -> None:
+@pytest.mark.parametrize("pieces", [ALL, Pieces(2, 5, 17)], ids=["whole", "split"])
+def test_one_row_of_noise_level_and_numbers_serves_all_frames(unet: VideoUNet, pieces: Pieces) -> None:
     inputs = unet_inputs(clips=2)
     alike = {"c_noise": inputs["c_noise"], "y": inputs["y"][:1].expand(6, -1)}
     first_rows = {name: rows[:1] for name, rows in alike.items()}
     with torch.no_grad():
         every_row = unet(**inputs | alike, num_frames=3)
-        assert relative(unet(**inputs | first_rows, num_frames=3, split=split), every_row) < 1e-12
+        assert relative(unet(**inputs | first_rows, num_frames=3, pieces=pieces), every_row) < 1e-12
         assert relative(unet(**inputs, num_frames=3), every_row) > 1e-6, "the clips' own numbers tell"
 
 
@@ -146,7 +146,7 @@ def test_blend_weighs_the_spatial_path_by_alpha() -> None:
     nn.init.constant_(blend.mix_factor, 1.5)
     alpha = torch.sigmoid(torch.tensor(1.5))
     spatial, temporal = torch.randn(2, 4, 3)
-    blended = torch.lerp(spatial, temporal, blend.temporal_weight(spatial))
+    blended = torch.lerp(spatial, temporal, blend.temporal_weight(spatial, num_frames=1))
     assert torch.allclose(blended, alpha * spatial + (1 - alpha) * temporal)
 
 

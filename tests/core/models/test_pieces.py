@@ -11,12 +11,12 @@ from torch import Tensor
 
 from svd_core.errors import SVDError
 from svd_core.models.layers import Layers
-from svd_core.models.split import Split
+from svd_core.models.pieces import ALL, Pieces
 from svd_core.models.unet.hooks import UNetHooks
 from svd_core.models.unet.unet import VideoUNet
 from tests.core.models.test_networks import DOUBLE, SMALL_UNET, randomised, relative, unet_inputs
 
-SPLITS = (Split(1, 1, 1), Split(2, 5, 17), Split(3, 1000, 100), Split(1000, 7, 1000), Split(1000, 1000, 1000))
+SPLITS = (Pieces(1, 1, 1), Pieces(2, 5, 17), Pieces(3, 1000, 100), Pieces(1000, 7, 1000), Pieces(1000, 1000, 1000))
 LIMIT = 5e-6
 
 
@@ -55,44 +55,44 @@ def inputs(dtype: torch.dtype = torch.float32, **case: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("split", SPLITS, ids=str)
 @pytest.mark.parametrize("case", CASES)
-def test_every_split_equals_the_whole(unet: VideoUNet, case: str, split: Split) -> None:
+def test_every_split_equals_the_whole(unet: VideoUNet, case: str, split: Pieces) -> None:
     given = inputs(**CASES[case])
-    assert relative(unet(**given, split=split), unet(**given)) <= LIMIT
+    assert relative(unet(**given, pieces=split or ALL), unet(**given)) <= LIMIT
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_splits_are_identities(exact: VideoUNet, case: str) -> None:
     """Without the rounding of fp32 nothing is left."""
     given = inputs(torch.float64, **CASES[case])
-    assert relative(exact(**given, split=Split(2, 5, 17)), exact(**given)) < 1e-14
+    assert relative(exact(**given, pieces=Pieces(2, 5, 17)), exact(**given)) < 1e-14
 
 
 @pytest.mark.parametrize("split", SPLITS, ids=str)
-def test_fp16_is_no_worse_for_being_split(unet: VideoUNet, split: Split) -> None:
+def test_fp16_is_no_worse_for_being_split(unet: VideoUNet, split: Pieces) -> None:
     torch.manual_seed(0)
     halved = randomised(VideoUNet(SMALL_UNET)).half()
     given, half = inputs(frames=4), inputs(torch.float16, frames=4)
     truth = unet(**given)
-    whole, parts = (relative(halved(**half, split=which).float(), truth) for which in (None, split))
+    whole, parts = (relative(halved(**half, pieces=which or ALL).float(), truth) for which in (None, split))
     assert parts <= 1.1 * whole < 5e-3
 
 
 @pytest.mark.parametrize("marked", [(1, 1, 1, 1, 1, 1), (0, 1, 0, 0, 0, 1)])
 def test_lone_images(unet: VideoUNet, marked: tuple[int, ...]) -> None:
     given = inputs(clips=2) | {"image_only": torch.tensor(marked)}
-    assert relative(unet(**given, split=Split(2, 5, 17)), unet(**given)) <= LIMIT
+    assert relative(unet(**given, pieces=Pieces(2, 5, 17)), unet(**given)) <= LIMIT
 
 
 def test_another_context_for_the_temporal_layers(unet: VideoUNet) -> None:
     given = inputs(clips=2)
     given["time_context"] = torch.flip(given["context"], [0]) + 1.0
-    assert relative(unet(**given, split=Split(2, 5, 17)), unet(**given)) <= LIMIT
+    assert relative(unet(**given, pieces=Pieces(2, 5, 17)), unet(**given)) <= LIMIT
 
 
 def test_inputs_stay_as_they_were(unet: VideoUNet) -> None:
     given = inputs()
     before = {name: value.clone() for name, value in given.items() if isinstance(value, Tensor)}
-    unet(**given, split=Split(1, 1, 1))
+    unet(**given, pieces=Pieces(1, 1, 1))
     assert all(torch.equal(given[name], value) for name, value in before.items())
 
 
@@ -157,7 +157,7 @@ class Attending(Recording):
 def test_hooks_see_the_same_and_change_the_same(unet: VideoUNet, kind: type[Recording], case: str) -> None:
     given, whole, parts = inputs(**CASES[case]), kind(), kind()
     expected = unet(**given, hooks=whole)
-    assert relative(unet(**given, hooks=parts, split=Split(2, 5, 17)), expected) <= LIMIT
+    assert relative(unet(**given, hooks=parts, pieces=Pieces(2, 5, 17)), expected) <= LIMIT
     assert parts.seen == whole.seen
     assert relative(unet(**given), expected) > 1e-3
 
@@ -169,10 +169,10 @@ def test_another_attention_function_is_handed_its_rows(unet: VideoUNet) -> None:
 
     given = inputs(clips=2)
     expected = unet(**given, hooks=Scaled())
-    assert relative(unet(**given, hooks=Scaled(), split=Split(2, 5, 17)), expected) <= LIMIT
+    assert relative(unet(**given, hooks=Scaled(), pieces=Pieces(2, 5, 17)), expected) <= LIMIT
 
 
 @pytest.mark.parametrize("counts", [(0, 1, 1), (1, -3, 1), (1, 1, 0)])
 def test_pieces_of_nothing_are_refused(counts: tuple[int, int, int]) -> None:
     with pytest.raises(SVDError, match="at least 1"):
-        Split(*counts)
+        Pieces(*counts)
