@@ -66,7 +66,7 @@ class VideoResnetBlock(ResnetBlock):
         """x: (b t) c h w."""
         s = self.spatial(x)
         weight = self.temporal_weight(s).to(s.dtype)
-        return frames_of_clips(self.time_stack(clips_of_frames(s, num_frames), weight), s.shape[2])
+        return frames_of_clips(self.time_stack(clips_of_frames(s, num_frames), weight), s.shape[2], s.shape[3])
 
 
 def _tokens(x: Tensor) -> Tensor:

@@ -87,4 +87,4 @@ class Decoder(nn.Module):
     def mix_frames(self, x: Tensor, num_frames: int) -> Tensor:
         """The temporal decoder's last layer, a convolution over the frames of the finished pictures."""
         mixed = self.conv_out.time_mix_conv(clips_of_frames(x, num_frames))  # type: ignore[operator]
-        return frames_of_clips(mixed, x.shape[2])
+        return frames_of_clips(mixed, x.shape[2], x.shape[3])

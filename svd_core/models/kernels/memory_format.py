@@ -52,10 +52,9 @@ def clips_of_frames(x: Tensor, num_frames: int) -> Tensor:
     return clips.contiguous() if height * width == 1 else clips  # a lone pixel has both layouts, its clip but one
 
 
-def frames_of_clips(x: Tensor, height: int) -> Tensor:
-    """b c t (h w) → (b t) c h w."""
-    clips, channels, num_frames, pixels = x.shape
-    return x.transpose(1, 2).reshape(clips * num_frames, channels, height, pixels // height)
+def frames_of_clips(x: Tensor, height: int, width: int) -> Tensor:
+    """b c t (h w) → (b t) c h w. A compiler could not see that a quotient of sizes is the width, so both are given."""
+    return x.transpose(1, 2).flatten(0, 1).unflatten(2, (height, width))
 
 
 def tokens_of_frames(x: Tensor) -> Tensor:
@@ -63,7 +62,6 @@ def tokens_of_frames(x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2)
 
 
-def frames_of_tokens(tokens: Tensor, height: int) -> Tensor:
+def frames_of_tokens(tokens: Tensor, height: int, width: int) -> Tensor:
     """bt (h w) c → bt c h w, a view."""
-    rows, pixels, channels = tokens.shape
-    return tokens.transpose(1, 2).reshape(rows, channels, height, pixels // height)
+    return tokens.transpose(1, 2).unflatten(2, (height, width))

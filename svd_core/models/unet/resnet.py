@@ -77,7 +77,7 @@ class VideoResBlock(ResBlock):
 
         clips = clips_of_frames(frames, call.num_frames)
         clips = update(clips, pieces.of_clips(len(clips)), run_temporal)
-        return frames_of_clips(clips, height).view_as(frames)  # a shape that a compiler knows already
+        return frames_of_clips(clips, height, width)
 
     def _temporal_shift(self, call: Evaluation) -> Tensor:
         """What the embedding adds between the temporal convolutions, b c t 1; 1 c 1 1 where all frames share one."""

@@ -100,7 +100,7 @@ class SpatialVideoTransformer(nn.Module):
         call.hooks.before_transformer(x)
         if call.hooks.watches_transformer():
             pieces = ALL
-        frames, height = cut(len(x), pieces.frames), x.shape[2]
+        frames, (height, width) = cut(len(x), pieces.frames), x.shape[2:]
         position = call.once(self.time_pos_embed, lambda: self.frame_positions(call.num_frames, x))  # t 1 c
         weight = call.once(
             self.time_mixer,
@@ -129,7 +129,11 @@ class SpatialVideoTransformer(nn.Module):
             shape = len(tokens) // call.num_frames, call.num_frames
             tokens = update(tokens.unflatten(0, shape), pieces.of_clips(shape[0]), mix).view_as(tokens)
         call.hooks.after_transformer()
-        return update(x, frames, lambda some, rows: some + frames_of_tokens(self.proj_out(tokens[rows]), height))
+
+        def leave(some: Tensor, rows: slice) -> Tensor:
+            return some + frames_of_tokens(self.proj_out(tokens[rows]), height, width)
+
+        return update(x, frames, leave)
 
     def _place(
         self, clips: Tensor, position: Tensor, height: int, frames_at_once: int

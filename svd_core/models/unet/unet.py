@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...config import UNetConfig
+from ...errors import SVDError
 from ..embeddings import sinusoidal_embedding
 from ..kernels.group_norm import normalise_silu
 from ..kernels.memory_format import laid_out
@@ -88,7 +89,9 @@ class VideoUNet(nn.Module):
         hooks = hooks or UNetHooks()
         with torch.set_grad_enabled(torch.is_grad_enabled() and pieces.whole):
             emb = F.silu(self._embed(c_noise, y, x.dtype, hooks, constants))  # (b t) d, or 1 d
-            time_context = (context if time_context is None else time_context)[::num_frames]  # b m k
+            x, context = (_count_rows(each, num_frames) for each in (x, context))
+            time_context = context if time_context is None else time_context  # (b t) m k
+            time_context = time_context.unflatten(0, (-1, num_frames))[:, 0]  # b m k
             call = Evaluation(emb, context, time_context, num_frames, image_only, hooks, constants)
             noisy = x[:, : self.config.out_channels]
             deep = None if features is None else features.recall(noisy)
@@ -119,6 +122,16 @@ class VideoUNet(nn.Module):
         if constants is None:
             return emb + self.label_emb(y.to(dtype))
         return emb + constants.once(self.label_emb, lambda: self.label_emb(y.to(dtype)))
+
+
+def _count_rows(x: Tensor, num_frames: int) -> Tensor:
+    """x, (b t) ..., unchanged. Its rows become a product: a compiler then keeps all later sizes that simple.
+
+    Raises SVDError for rows that are not whole clips.
+    """
+    if len(x) % num_frames:
+        raise SVDError(f"{len(x)} rows are not whole clips of {num_frames} frames; pass all frames of every clip.")
+    return x.narrow(0, 0, len(x) // num_frames * num_frames)
 
 
 class ForwardPass:
