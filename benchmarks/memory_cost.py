@@ -24,7 +24,6 @@ from svd_core.memory.decode.plan import DecodePlan
 from svd_core.memory.sampling import plan_sampling
 from svd_core.models.autoencoder import Autoencoder
 from svd_core.models.layers import Layers
-from svd_core.models.pieces import ALL
 from svd_core.models.unet.unet import VideoUNet
 
 from .machine import machine
@@ -69,8 +68,8 @@ def unet_ways(shape: tuple[int, int, int], device: torch.device, dtype: torch.dt
     sigma = torch.zeros(frames, device=device)
 
     def evaluate(choice: str) -> Callable[[], Any]:
-        split = plan_sampling(CONFIG.unet, call, None, choice).split
-        return lambda: unet(x, sigma, context, y, frames, pieces=split or ALL)
+        pieces = plan_sampling(CONFIG.unet, call, None, choice).pieces
+        return lambda: unet(x, sigma, context, y, frames, pieces=pieces)
 
     return {choice: evaluate(choice) for choice in ("fastest", "smallest")}
 

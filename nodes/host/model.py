@@ -87,7 +87,7 @@ class HostUNet(VideoUNet):
         image_only = None if image_only_indicator is None else image_only_indicator.flatten()
 
         def evaluate(
-            pieces: Pieces | None, memory: SamplingMemory | None = None, features: DeepFeatures | None = None
+            pieces: Pieces, memory: SamplingMemory | None = None, features: DeepFeatures | None = None
         ) -> Tensor:
             # An evaluation uses up the residuals of control networks, and it may be repeated.
             residuals = None if control is None else {name: list(some) for name, some in control.items()}
@@ -100,15 +100,15 @@ class HostUNet(VideoUNet):
                 time_context=time_context,
                 image_only=image_only,
                 hooks=hooks,
-                pieces=pieces or ALL,
+                pieces=pieces,
                 features=features,
             )
-            if memory is not None and pieces is not None and hooks.watches_any_transformer():
+            if memory is not None and not pieces.whole and hooks.watches_any_transformer():
                 memory.say_once("Attention patches see the whole clip, which takes more memory than planned.")
             return v
 
         if torch.compiler.is_compiling() or torch.is_grad_enabled():
-            return evaluate(None)  # what is free now must not be compiled in; gradients need every activation anyway
+            return evaluate(ALL)  # what is free now must not be compiled in; gradients need every activation anyway
         height, width = x.shape[-2:]
         state, clips = run_of(transformer_options, x.device), max(1, len(x) // num_frames)
         call = UNetCall(height, width, num_frames, x.dtype, clips, context.shape[1], state.cache.branches)

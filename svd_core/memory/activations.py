@@ -1,28 +1,29 @@
-"""How many bytes of activations one evaluation of a network holds at its peak, from shapes alone.
+"""Peak bytes of one evaluation of a network, counted while the real modules run on the "meta" device.
 
-The functions walk the network as it runs and count what is alive at each place: skip connections, the residual, the
-buffers of the clip, and the temporaries of the layer at work. They count numbers of the activations' type; what is kept
-in fp32 counts more. Attention is taken to be fused: no matrix of scores exists.
+A full-size evaluation in small pieces is tens of thousands of operations. So loops run their first, second and last
+piece, as all others are like the second, and of blocks that are alike only the first runs: the others get its record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import ClipVisionConfig, UNetConfig
-from ..models.layers import Layers, doubling_size
-from ..models.pieces import ALL
-from ..models.pieces import Pieces as Split
-from ..models.unet.unet import OUTER_BLOCKS, VideoUNet
-
-FEED_FORWARD = 9  # widths a token of a feed-forward: value and gate 8, and its norm or the result 1
-CLIP_CONV = 6  # that of trained positions: the sum with them 1, its window 1, three such in a row 3, the product 1
-ATTENTION = 6  # its norm, q, k, v, the attended values, the projected ones
+from ..models.image_encoder import ClipVision
+from ..models.layers import Layers
+from ..models.pieces import ALL, Pieces, skip_alike
+from ..models.unet.evaluation import BlockInput
+from ..models.unet.hooks import UNetHooks
+from ..models.unet.resnet import VideoResBlock
+from ..models.unet.transformer import SpatialVideoTransformer
+from ..models.unet.unet import VideoUNet
+from .rehearsal import AllocationCounter, peak_bytes
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,23 @@ class UNetCall:
         return self.clips * self.num_frames
 
 
-def unet_bytes(config: UNetConfig, call: UNetCall, split: Split | None = None) -> int:
+@lru_cache(maxsize=1024)
+def unet_bytes(config: UNetConfig, call: UNetCall, pieces: Pieces = ALL) -> int:
     """Peak bytes of activations, the input included and the weights not."""
-    layers = _Whole(config, call) if split is None else _Split(config, call, split)
-    return layers.peak() * call.dtype.itemsize
+    features = KeptFeatures() if call.kept else None
+    unet = _build_unet(config, call)
+    with torch.no_grad(), AllocationCounter() as counter, skip_alike(), _Rehearsal(unet, counter):
+        evaluate_on_meta(config, call, pieces, features, _FusedAttention())
+    others = max(call.kept - call.clips, 0)  # evaluated apart, but kept at the same time
+    return counter.peak["meta"] + (features.nbytes * others // call.clips if features else 0)
+
+
+@lru_cache(maxsize=64)
+def clip_bytes(config: ClipVisionConfig, dtype: torch.dtype, pictures: int = 1) -> int:
+    """Peak bytes of encoding `pictures` with the image encoder, the pixels included."""
+    tower = ClipVision(config, Layers(device="meta", dtype=dtype))
+    shape = pictures, 3, config.image_size, config.image_size
+    return peak_bytes(lambda: tower(torch.empty(shape, dtype=dtype, device="meta")))
 
 
 class KeptFeatures:
@@ -57,271 +71,120 @@ class KeptFeatures:
     def __init__(self) -> None:
         self.h: Tensor | None = None
 
+    @property
+    def nbytes(self) -> int:
+        return 0 if self.h is None else self.h.nbytes
+
     def recall(self, noisy: Tensor) -> Tensor | None:
+        """(b t) c h w; None at first."""
         return self.h
 
     def keep(self, noisy: Tensor, h: Tensor) -> None:
+        """h: (b t) c h w."""
         self.h = h
 
 
 def evaluate_on_meta(
-    config: UNetConfig, call: UNetCall, split: Split | None = None, features: KeptFeatures | None = None
+    config: UNetConfig,
+    call: UNetCall,
+    pieces: Pieces = ALL,
+    features: KeptFeatures | None = None,
+    hooks: UNetHooks | None = None,
 ) -> None:
     """One evaluation without data, for a counter to watch."""
-    unet = _build_unet(config, call.dtype)
 
     def empty(*shape: int, dtype: torch.dtype = call.dtype) -> Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
 
-    unet(
+    _build_unet(config, call)(
         empty(call.rows, config.in_channels, call.height, call.width),
         empty(1, dtype=torch.float32),
         empty(call.rows, call.tokens, config.context_dim),
         empty(1, config.adm_in_channels),
         call.num_frames,
-        pieces=split or ALL,
+        pieces=pieces,
         features=features,
+        hooks=hooks,
     )
 
 
+def _build_unet(config: UNetConfig, call: UNetCall) -> VideoUNet:
+    """The network on "meta". It has as many positions as the call asks for: an estimate is no place to refuse it."""
+    if config.num_positions:
+        config = replace(config, num_positions=max(config.num_positions, call.num_frames))
+    return _build_cached(config, call.dtype)
+
+
 @lru_cache(maxsize=4)
-def _build_unet(config: UNetConfig, dtype: torch.dtype) -> VideoUNet:
+def _build_cached(config: UNetConfig, dtype: torch.dtype) -> VideoUNet:
     return VideoUNet(config, Layers(device="meta", dtype=dtype))
 
 
-def clip_bytes(config: ClipVisionConfig, dtype: torch.dtype, pictures: int = 1) -> int:
-    """Peak bytes of encoding `pictures` with the CLIP image tower, the pixels included."""
-    tokens = pictures * ((config.image_size // config.patch_size) ** 2 + 1)
-    pixels = pictures * 3 * config.image_size**2
-    # The input of the first layer and of this one, the sum after its attention and that sum's norm stay for the MLP.
-    mlp = 4 * config.width + 2 * config.mlp_width
-    return (pixels + tokens * mlp) * dtype.itemsize
+@lru_cache(maxsize=4)
+def _list_blocks(unet: VideoUNet) -> list[tuple[nn.Module, tuple[object, ...]]]:
+    """The residual blocks and transformers, each with what is equal in those that are alike."""
+    blocks = [layer for layer in unet.modules() if isinstance(layer, (VideoResBlock, SpatialVideoTransformer))]
+    return [(block, (type(block), *(parameter.shape for parameter in block.parameters()))) for block in blocks]
+
+
+class _FusedAttention(UNetHooks):
+    """The memory of a fused kernel: the result, and the log-sum-exp of each query."""
+
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+        sums = torch.empty(len(q), heads, q.shape[1], dtype=torch.float32, device=q.device)
+        result = torch.empty_like(q)
+        del sums
+        return result
 
 
 @dataclass(frozen=True)
-class _Block:
-    """One numbered block. level: 0 is the finest; c_skip: channels joined to c_in, 0 on the way down."""
+class _Record:
+    """Of a block that has run."""
 
-    level: int
-    c_in: int
-    c_out: int
-    c_skip: int = 0
-    attends: bool = False
-    resizes: bool = False
+    peak: int  # bytes beside those alive when it began
+    result: torch.Size
+    dtype: torch.dtype
+    in_place: bool
 
 
-class _Layout:
-    """The numbered blocks, laid out as `VideoUNet` has them, and the sizes of their levels."""
+class _Rehearsal:
+    """Inside its `with` block, the blocks of a network take what the first one like them took."""
 
-    def __init__(self, config: UNetConfig, height: int, width: int) -> None:
-        self.config = config
-        self.levels = list(enumerate(zip(config.widths, config.attention_levels, strict=True)))
-        self.sizes = [(-(-height // 2**level), -(-width // 2**level)) for level, _ in self.levels]
-        self.areas = [height * width for height, width in self.sizes]
+    def __init__(self, unet: VideoUNet, counter: AllocationCounter) -> None:
+        self.blocks, self.counter = _list_blocks(unet), counter
+        self.records: dict[Any, _Record] = {}
 
-    def input_blocks(self) -> Iterator[_Block]:
-        """Without the first, a lone convolution. Where one resizes, it does nothing else."""
-        c_in = self.config.model_channels
-        for level, (width, attends) in self.levels:
-            for _ in range(self.config.num_res_blocks):
-                yield _Block(level, c_in, width, attends=attends)
-                c_in = width
-            if level < len(self.levels) - 1:
-                yield _Block(level + 1, width, width, resizes=True)
+    def __enter__(self) -> None:
+        for block, kind in self.blocks:
+            block.forward = self._watch(block, kind)  # in place of the method, on this one module
 
-    def upsampling(self, block: _Block, frames: int) -> int:
-        """Numbers alive while some frames go to the next finer level, beside the frames themselves."""
-        height, width = self.sizes[block.level]
-        if self.sizes[block.level - 1] == (2 * height, 2 * width):
-            return doubling_size(block.c_out, frames, height, width)
-        return 2 * frames * block.c_out * self.areas[block.level - 1]
+    def __exit__(self, *_: object) -> None:
+        for block, _ in self.blocks:
+            del block.forward
 
-    def output_blocks(self) -> Iterator[_Block]:
-        """Where one resizes, it does so last."""
-        c_in = self.config.widths[-1]
-        skips = [self.config.model_channels, *(block.c_out for block in self.input_blocks())]
-        for level, (width, attends) in reversed(self.levels):
-            for index in range(self.config.num_res_blocks + 1):
-                last = level > 0 and index == self.config.num_res_blocks
-                yield _Block(level, c_in, width, skips.pop(), attends, last)
-                c_in = width
+    def _watch(self, block: nn.Module, kind: tuple[object, ...]) -> Callable[..., Tensor]:
+        def forward(x: BlockInput | Tensor, call: Any, pieces: Pieces) -> Tensor:
+            key = kind, x.shapes if isinstance(x, BlockInput) else x.shape, pieces
+            if key in self.records:
+                return self._replay(self.records[key], x)
+            result, self.records[key] = self._run(block, x, call, pieces)
+            return result
 
+        return forward
 
-class _Walk:
-    """The way through the UNet: the skip connections that wait, and the highest count so far.
+    def _run(self, block: nn.Module, x: BlockInput | Tensor, call: Any, pieces: Pieces) -> tuple[Tensor, _Record]:
+        peak, begin = self.counter.peak, self.counter.live["meta"]
+        before, peak["meta"] = peak["meta"], begin
+        result = type(block).forward(block, x, call, pieces)
+        record = _Record(peak["meta"] - begin, result.shape, result.dtype, result is x)
+        peak["meta"] = max(before, peak["meta"])
+        return result, record
 
-    `source`: numbers that only the block at work holds, of what it reads.
-    """
-
-    def __init__(self, config: UNetConfig, call: UNetCall) -> None:
-        self.config, self.call = config, call
-        self.layout = _Layout(config, call.height, call.width)
-        self.held = self.clip(0, config.in_channels) + 3 * call.rows * config.time_embed_dim
-        self.held += max(call.kept - call.clips, 0) * self._features()  # the call's own are made anew
-        self.highest = 0
-
-    def peak(self) -> int:
-        skips = self._down()
-        self._middle()
-        coarsest = len(self.config.widths) - 1
-        h, upsampled = self.clip(coarsest, self.config.widths[-1]), False
-        blocks = list(self.layout.output_blocks())
-        for index, block in enumerate(blocks):
-            if self.call.kept and index == len(blocks) - OUTER_BLOCKS:
-                self.held += min(self.call.kept, self.call.clips) * self._features()
-                h, upsampled = 0, False  # what the block finds is what is kept
-            skip = skips.pop()
-            self.held -= skip
-            self.resnet(block, h + skip, upsampled)
-            if block.attends:
-                self.transformer(block, h + skip)
-            if block.resizes:
-                self.upsample(block, h + skip)
-            h, upsampled = self.output(block), block.resizes
-        self.head(h, self.clip(0, self.config.model_channels))
-        return self.highest
-
-    def _features(self) -> int:
-        """Numbers of the deep features of one clip: what the first of the outer blocks finds."""
-        reads = list(self.layout.output_blocks())[-OUTER_BLOCKS]
-        return self.call.num_frames * self.layout.areas[reads.level] * reads.c_in
-
-    def _down(self) -> list[int]:
-        """Sizes of the skip connections, which are held from here on."""
-        skips = [self.clip(0, self.config.model_channels)]
-        self.held += skips[0]
-        for block in self.layout.input_blocks():
-            skip = self.clip(block.level, block.c_out)
-            if block.resizes:
-                self.see(skip)
-            else:
-                self.resnet(block, 0, False)
-            if block.attends:
-                self.transformer(block, 0)
-            self.held += skip
-            skips.append(skip)
-        return skips
-
-    def _middle(self) -> None:
-        level, width = len(self.config.widths) - 1, self.config.widths[-1]
-        block = _Block(level, width, width)
-        self.resnet(block, 0, False)
-        self.transformer(block, 0)
-        self.resnet(block, self.clip(level, width), False)
-
-    def see(self, numbers: float) -> None:
-        self.highest = max(self.highest, int(self.held + numbers))
-
-    def clip(self, level: int, channels: int) -> int:
-        """Numbers of all clips of the batch."""
-        return self.call.rows * self.layout.areas[level] * channels
-
-    def context(self, channels: int) -> int:
-        """Numbers that one query position adds where several tokens of context are repeated for it: tokens, k, v."""
-        return self.call.tokens * (self.config.context_dim + 2 * channels) if self.call.tokens > 1 else channels
-
-    def resnet(self, block: _Block, source: int, upsampled: bool) -> None:
-        raise NotImplementedError
-
-    def transformer(self, block: _Block, source: int) -> None:
-        raise NotImplementedError
-
-    def upsample(self, block: _Block, source: int) -> None:
-        raise NotImplementedError
-
-    def output(self, block: _Block) -> int:
-        """Numbers that the next block finds."""
-        raise NotImplementedError
-
-    def head(self, h: int, skip: int) -> None:
-        raise NotImplementedError
-
-
-class _Whole(_Walk):
-    """Everything at once."""
-
-    def resnet(self, block: _Block, source: int, upsampled: bool) -> None:
-        o, i = self.clip(block.level, block.c_out), self.clip(block.level, block.c_in + block.c_skip)
-        joined = i if block.c_skip else 0
-        self.see(source + joined + max(i + o, 3 * o, self.clip(block.level, block.c_in) if upsampled else 0))
-        if upsampled:
-            coarser = replace(block, level=block.level + 1, c_out=block.c_in)
-            self.see(source + self.layout.upsampling(coarser, self.call.rows))
-        self.see(4 * o)  # what the second temporal convolution reads, in full and normalised, its result, and the sum
-
-    def transformer(self, block: _Block, source: int) -> None:
-        o, rows = self.clip(block.level, block.c_out), self.call.clips * self.layout.areas[block.level]
-        # Three clips wait: the residual, the spatial tokens, and these with their positions.
-        self.see((3 + (self.config.num_positions > 0) + FEED_FORWARD) * o)
-        self.see(7 * o + rows * self.context(block.c_out))
-
-    def upsample(self, block: _Block, source: int) -> None:
-        """Left to the next block."""
-
-    def output(self, block: _Block) -> int:
-        return self.clip(block.level, block.c_out)
-
-    def head(self, h: int, skip: int) -> None:
-        self.see(2 * h + self.clip(0, self.config.out_channels))
-
-
-class _Split(_Walk):
-    """A piece at a time, beside two clip-sized buffers."""
-
-    def __init__(self, config: UNetConfig, call: UNetCall, split: Split) -> None:
-        super().__init__(config, call)
-        self.split = split
-        self.fp32 = 4 // call.dtype.itemsize if call.dtype.itemsize < 4 else 0  # moments are taken of a copy
-
-    def resnet(self, block: _Block, source: int, upsampled: bool) -> None:
-        piece = self._piece(block)
-        area, rows = self.layout.areas[block.level], self.call.rows
-        first = min(piece.frames, rows)
-        later = min(piece.frames, rows - first)  # the buffer is made once the first piece has shown its size
-        pixels = min(piece.pixels, area) * self.call.num_frames
-        c_in, c_out, clip = block.c_in + block.c_skip, block.c_out, self.clip(block.level, block.c_out)
-        joined = c_in if block.c_skip else 0
-        resampled = block.c_in if upsampled else 0
-        coarser = replace(block, level=block.level + 1, c_out=block.c_in)
-        reading = resampled + joined
-        spatial = joined + max(c_in + c_out, 3 * c_out)
-        summing = (1 + self.fp32) * c_out
-        self.see(source + first * area * max(reading, spatial))
-        self.see(source + clip + area * max(first * summing, later * max(reading, spatial)))
-        if upsampled:
-            self.see(source + self.layout.upsampling(coarser, first))
-            self.see(source + clip + (self.layout.upsampling(coarser, later) if later else 0))
-        self.see(clip + clip // self.call.clips + pixels * max(2 * c_out, summing))
-
-    def transformer(self, block: _Block, source: int) -> None:
-        piece, area, c = self._piece(block), self.layout.areas[block.level], block.c_out
-        rows, pixels = min(piece.frames, self.call.rows), min(piece.pixels, area)
-        frames, placed = rows * area, pixels * self.call.num_frames
-        heads = c // self.config.head_dim * 4 / self.call.dtype.itemsize  # the log-sum-exp of each query, fp32
-        buffers = 2 * self.clip(block.level, c)
-        self.see(buffers + max(frames * (ATTENTION * c + heads), self._feed_forward(piece, frames, c)))
-        self.see(buffers + frames * 4 * c + rows * self.context(c))
-        if self.config.num_positions:  # one clip is convolved, into a buffer of its own
-            window = min(piece.frames, self.call.num_frames) + 2
-            buffers += self.call.num_frames * area * c
-            self.see(buffers + CLIP_CONV * window * area * c)
-        self.see(buffers + placed * c + max(placed * (ATTENTION * c + heads), self._feed_forward(piece, placed, c)))
-        self.see(buffers + placed * 5 * c + pixels * self.context(c))
-
-    def upsample(self, block: _Block, source: int) -> None:
-        """Left to the next block."""
-
-    def output(self, block: _Block) -> int:
-        return self.clip(block.level, block.c_out)
-
-    def head(self, h: int, skip: int) -> None:
-        frames = min(self.split.frames, self.call.rows) * self.layout.areas[0]
-        self.see(h + self.clip(0, self.config.out_channels) + 2 * frames * self.config.model_channels)
-
-    def _feed_forward(self, piece: Split, tokens: int, channels: int) -> int:
-        return FEED_FORWARD * channels * min(piece.tokens, tokens)
-
-    def _piece(self, block: _Block) -> Split:
-        return self.split.at(
-            block.c_out / self.config.model_channels, self.layout.areas[block.level] / self.layout.areas[0]
-        )
+    def _replay(self, record: _Record, x: BlockInput | Tensor) -> Tensor:
+        peak = self.counter.peak
+        peak["meta"] = max(peak["meta"], self.counter.live["meta"] + record.peak)
+        if isinstance(x, BlockInput):
+            x.release()
+        elif record.in_place:
+            return x
+        return torch.empty(record.result, dtype=record.dtype, device="meta")

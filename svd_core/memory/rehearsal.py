@@ -10,6 +10,7 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -41,29 +42,27 @@ class AllocationCounter(TorchDispatchMode):
         self._known: dict[int, _Storage] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._see(args, counts=False)
-        if kwargs:
-            self._see(tuple(kwargs.values()), counts=False)
         result = run_on_meta(func, args, kwargs or {})
-        self._see((result,), counts=True)
+        if _allocates(func):
+            self._see((result,))
         return result
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # else torch imports its compiler for the first count, which takes a second
 
-    def _see(self, values: Any, counts: bool) -> None:
+    def _see(self, values: Any) -> None:
         for value in values:
             if isinstance(value, Tensor):
-                self._see_storage(value.untyped_storage(), value.device.type, counts)
+                self._see_storage(value.untyped_storage(), value.device.type)
             elif isinstance(value, (tuple, list)):
-                self._see(value, counts)
+                self._see(value)
 
-    def _see_storage(self, storage: torch.UntypedStorage, device: str, counts: bool) -> None:
+    def _see_storage(self, storage: torch.UntypedStorage, device: str) -> None:
         key = storage._cdata  # the address of the memory's record; several Python objects may share it
         if key in self._known:
             return
-        place, size = self.place or device, storage.nbytes() if counts else 0
+        place, size = self.place or device, storage.nbytes()
         self._known[key] = _Storage(storage, self._forget, key, place, size)
         self.live[place] += size
         if size and place != HOST and self.limit is not None and self.live[place] > self.limit:
@@ -73,6 +72,13 @@ class AllocationCounter(TorchDispatchMode):
     def _forget(self, gone: _Storage) -> None:
         del self._known[gone.key]
         self.live[gone.place] -= gone.size
+
+
+@cache
+def _allocates(func: Any) -> bool:
+    """Whether the results have memory of their own; views and what is written in place say so in their schema."""
+    aliases = any(result.alias_info is not None for result in func._schema.returns)
+    return not aliases and func is not torch.ops.aten._unsafe_view.default
 
 
 class FlopCounter(TorchDispatchMode):

@@ -1,6 +1,6 @@
-"""The sampling in bounded memory: plans the split of each evaluation, and steps down where memory runs out after all.
+"""The sampling in bounded memory: plans the pieces of each evaluation, and steps down if memory runs out after all.
 
-No split changes the result.
+No choice of pieces changes the result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..config import AutoencoderConfig, UNetConfig
 from ..errors import SVDError
-from ..models.pieces import Pieces as Split
+from ..models.pieces import ALL, Pieces
 from .activations import UNetCall, unet_bytes
 from .budget import USABLE, check_memory_choice, describe_bytes
 from .device import is_out_of_memory, release_cached_memory
@@ -33,22 +33,24 @@ class SamplingPlan:
 
     config: UNetConfig
     call: UNetCall
-    splits: tuple[Split | None, ...]  # the first is the choice, the others take less and less at once
+    choices: tuple[Pieces, ...]  # the first is the choice, the others take less and less at once
     free: int | None
 
     @property
-    def split(self) -> Split | None:
-        return self.splits[0]
+    def pieces(self) -> Pieces:
+        return self.choices[0]
 
     @property
     def peak(self) -> int:
         """Bytes of activations."""
-        return unet_bytes(self.config, self.call, self.split)
+        return unet_bytes(self.config, self.call, self.pieces)
 
     def step_down(self) -> SamplingPlan:
-        """The next split that needs less, for when `free` has proven wrong; the caller has made sure of `splits`."""
-        rest = tuple(dropwhile(lambda split: unet_bytes(self.config, self.call, split) >= self.peak, self.splits[1:]))
-        return replace(self, splits=rest or self.splits[-1:], free=None)
+        """The next pieces that need less, for when `free` has proven wrong; the caller has made sure of `choices`."""
+        rest = tuple(
+            dropwhile(lambda pieces: unet_bytes(self.config, self.call, pieces) >= self.peak, self.choices[1:])
+        )
+        return replace(self, choices=rest or self.choices[-1:], free=None)
 
     def __str__(self) -> str:
         clips = f"{self.call.clips} clips of " if self.call.clips > 1 else ""
@@ -56,45 +58,45 @@ class SamplingPlan:
         return f"{clips}{self.call.num_frames} frames, {self._at_once()}, peak {describe_bytes(self.peak)}{of_free}"
 
     def _at_once(self) -> str:
-        if self.split is None:
+        if self.pieces.whole:
             return "all at once"
-        if self.split.frames >= self.call.rows:
+        if self.pieces.frames >= self.call.rows:
             return "all at once but for the feed-forwards"
-        return f"{self.split.frames} at once"
+        return f"{self.pieces.frames} at once"
 
 
 def plan_sampling(
     config: UNetConfig, call: UNetCall, free: int | None, choice: str = "automatic", limit: int | None = None
 ) -> SamplingPlan:
-    """Choose the split for one shape of evaluation.
+    """Choose the pieces for one shape of evaluation.
 
     free: bytes for activations, None if the device does not tell; 0 says no more than that it is full. limit: bytes
-    that could be made free, if that is more. "automatic" takes the least split that leaves a margin, and none at all
-    if that fits or nothing is known; "fastest" never begins with one; "smallest" goes as far as it pays.
+    that could be made free, if that is more. "automatic" takes the largest pieces that leave a margin, and all at
+    once if that fits or nothing is known; "fastest" always begins so; "smallest" goes as far as it pays.
     Raises SVDError if nothing fits, and says what would.
     """
     check_memory_choice(choice)
-    splits = _list_splits(call)
+    choices = _list_choices(call)
     limit = max(limit or 0, free or 0)
 
-    def measure(split: Split | None) -> int:
-        return unet_bytes(config, call, split)
+    def measure(pieces: Pieces) -> int:
+        return unet_bytes(config, call, pieces)
 
-    def begin_with(bound: float, splits: tuple[Split | None, ...] = splits) -> SamplingPlan:
-        """The least split within the bound, by bisection: a count takes a while. The last one if none is."""
-        index = bisect_left(range(len(splits) - 1), True, key=lambda i: measure(splits[i]) <= bound)
-        return SamplingPlan(config, call, splits[index:], free)
+    def begin_with(bound: float, choices: tuple[Pieces, ...] = choices) -> SamplingPlan:
+        """The largest pieces within the bound, by bisection: a count takes a while. The last one if none is."""
+        index = bisect_left(range(len(choices) - 1), True, key=lambda i: measure(choices[i]) <= bound)
+        return SamplingPlan(config, call, choices[index:], free)
 
-    if choice != "smallest" and free and measure(None) <= USABLE * free:
-        return SamplingPlan(config, call, splits, free)
-    if limit and measure(splits[-1]) > limit:
+    if choice != "smallest" and free and measure(ALL) <= USABLE * free:
+        return SamplingPlan(config, call, choices, free)
+    if limit and measure(choices[-1]) > limit:
         raise SVDError(_explain_refusal(config, call, limit))
     if choice == "fastest" or (choice == "automatic" and free is None):
-        return SamplingPlan(config, call, splits, free)
-    paying = begin_with(WORTH_SPLITTING * measure(splits[-1]))
+        return SamplingPlan(config, call, choices, free)
+    paying = begin_with(WORTH_SPLITTING * measure(choices[-1]))
     if not free:
         return paying
-    return begin_with(USABLE * free, paying.splits if choice == "smallest" else splits)
+    return begin_with(USABLE * free, paying.choices if choice == "smallest" else choices)
 
 
 def smallest_bytes(config: UNetConfig, call: UNetCall) -> int:
@@ -129,18 +131,18 @@ class SamplingMemory:
         return self.plans[config, call]
 
     def clips_at_once(self, config: UNetConfig, call: UNetCall) -> int:
-        """All clips of the call if that needs no split, else one: the batch saves time, but memory comes first."""
+        """All clips of the call if that fits at once, else one: the batch saves time, but memory comes first."""
         if (config, call) not in self.together:
             try:
                 plan = plan_sampling(config, call, self.free(), self.choice, self.limit)
             except SVDError:
                 self.together[config, call] = False
             else:
-                self.together[config, call] = plan.split is None
+                self.together[config, call] = plan.pieces.whole
         return call.clips if self.together[config, call] else 1
 
-    def run(self, config: UNetConfig, call: UNetCall, evaluate: Callable[[Split | None], Tensor]) -> Tensor:
-        """Return what `evaluate` does under the plan; if memory runs out, call it again with a smaller split."""
+    def run(self, config: UNetConfig, call: UNetCall, evaluate: Callable[[Pieces], Tensor]) -> Tensor:
+        """Return what `evaluate` does under the plan; if memory runs out, call it again with smaller pieces."""
         plan = self.plan(config, call)
         while (result := self._attempt(plan, evaluate)) is None:
             self.release()
@@ -154,37 +156,37 @@ class SamplingMemory:
             self.said.add(line)
             logger.log(self.log_level, line)
 
-    def _attempt(self, plan: SamplingPlan, evaluate: Callable[[Split | None], Tensor]) -> Tensor | None:
+    def _attempt(self, plan: SamplingPlan, evaluate: Callable[[Pieces], Tensor]) -> Tensor | None:
         """None if memory ran out. By then the error is gone, which holds the tensors of its frames."""
         try:
-            return evaluate(plan.split)
+            return evaluate(plan.pieces)
         except Exception as error:
-            if len(plan.splits) == 1 or not self.is_oom(error):
+            if len(plan.choices) == 1 or not self.is_oom(error):
                 raise
         return None
 
 
-def _list_splits(call: UNetCall) -> tuple[Split | None, ...]:
-    """No split, then ever smaller pieces."""
+def _list_choices(call: UNetCall) -> tuple[Pieces, ...]:
+    """Everything at once, then ever smaller pieces."""
     counts = [call.rows]
     while counts[-1] > 1:
         counts.append(-(-counts[-1] // 2))
-    return (None, *(_balance(call, frames) for frames in counts))
+    return (ALL, *(_balance(call, frames) for frames in counts))
 
 
-def _balance(call: UNetCall, frames: int) -> Split:
+def _balance(call: UNetCall, frames: int) -> Pieces:
     """Pieces of all kinds of layers that need about as much as the spatial layers of `frames` frames.
 
     A temporal piece holds as many numbers as a spatial one; a feed-forward has 17 widths alive at each token where
     attention has 6, so it takes a third of them.
     """
     area = call.height * call.width
-    return Split(frames, -(-frames * area // call.num_frames), -(-frames * area // 3))
+    return Pieces(frames, -(-frames * area // call.num_frames), -(-frames * area // 3))
 
 
 def _explain_refusal(config: UNetConfig, call: UNetCall, free: int) -> str:
     def measure_least(call: UNetCall) -> int:
-        return unet_bytes(config, call, _list_splits(call)[-1])
+        return unet_bytes(config, call, _list_choices(call)[-1])
 
     def find_first(calls: list[UNetCall]) -> UNetCall | None:
         """The first that fits, by bisection: they need less and less."""

@@ -13,7 +13,7 @@ from ..diffusion import edm, guidance
 from ..diffusion.step_cache import StepCache
 from ..memory.activations import UNetCall
 from ..memory.sampling import SamplingMemory
-from ..models.pieces import ALL, Pieces
+from ..models.pieces import Pieces
 from ..models.unet.evaluation import Constants
 from ..models.unet.unet import VideoUNet
 
@@ -82,9 +82,9 @@ class GuidedDenoiser:
         )
         features = self.cache.features(branches, guided)
 
-        def evaluate(pieces: Pieces | None) -> Tensor:
+        def evaluate(pieces: Pieces) -> Tensor:
             constants = self.constants[branches]
-            return self.unet(*arguments, pieces=pieces or ALL, features=features, constants=constants)
+            return self.unet(*arguments, pieces=pieces, features=features, constants=constants)
 
         call = replace(self.call((num_frames, *x.shape[1:]), b), tokens=context.shape[1])
         return edm.denoised(self.memory.run(self.unet.config, call, evaluate), x, sigma)

@@ -72,6 +72,12 @@ class BlockInput:
         self._upsample: Callable[[Tensor], Tensor] | None = None
         self.size: tuple[int, int] = (h.shape[2], h.shape[3])
 
+    @property
+    def shapes(self) -> tuple[object, ...]:
+        """All that the sizes of what is read depend on."""
+        skip = None if self._skip is None else self._skip.shape
+        return self._held().shape, skip, self._upsample is not None, self.size
+
     def __len__(self) -> int:
         return len(self._held())
 
