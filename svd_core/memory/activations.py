@@ -70,18 +70,20 @@ class KeptFeatures:
 
     def __init__(self) -> None:
         self.h: Tensor | None = None
+        self.noisy: Tensor | None = None
 
     @property
     def nbytes(self) -> int:
-        return 0 if self.h is None else self.h.nbytes
+        """With the memory that `noisy` is a view of."""
+        return sum(kept.untyped_storage().nbytes() for kept in (self.h, self.noisy) if kept is not None)
 
     def recall(self, noisy: Tensor) -> Tensor | None:
         """(b t) c h w; None at first."""
         return self.h
 
     def keep(self, noisy: Tensor, h: Tensor) -> None:
-        """h: (b t) c h w."""
-        self.h = h
+        """noisy: (b t) 4 h w; h: (b t) c h w."""
+        self.noisy, self.h = noisy, h
 
 
 def evaluate_on_meta(
