@@ -90,9 +90,9 @@ class VideoUNet(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and pieces.whole):
             emb = F.silu(self._embed(c_noise, y, x.dtype, hooks, constants))  # (b t) d, or 1 d
             x, context = (_count_rows(each, num_frames) for each in (x, context))
-            time_context = context if time_context is None else time_context  # (b t) m k
-            time_context = time_context.unflatten(0, (-1, num_frames))[:, 0]  # b m k
-            call = Evaluation(emb, context, time_context, num_frames, image_only, hooks, constants)
+            over_time = context if time_context is None else time_context  # (b t) m k
+            over_time = over_time.unflatten(0, (-1, num_frames))[:, 0]  # b m k
+            call = Evaluation(emb, context, over_time, num_frames, image_only, hooks, constants)
             noisy = x[:, : self.config.out_channels]
             deep = None if features is None else features.recall(noisy)
             walk, blocks = ForwardPass(self, x, call, pieces), self.blocks()
