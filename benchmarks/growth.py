@@ -90,8 +90,10 @@ def planned(stage: str, case: Case) -> int:
     config = case.config
     assert config.unet is not None and config.vae is not None
     if stage == "UNet step":
-        return unet_bytes(config.unet, UNetCall(case.height, case.width, case.num_frames, torch.float32, clips=2))
-    call = DecodeCall(config.vae, case.height, case.width, case.num_frames, torch.float32)
+        return unet_bytes(
+            config.unet, UNetCall(case.height, case.width, case.num_frames, torch.float32, clips=2, on_cpu=True)
+        )
+    call = DecodeCall(config.vae, case.height, case.width, case.num_frames, torch.float32, True)
     return decode_footprint(call, DecodePlan(case.num_frames)).device
 
 

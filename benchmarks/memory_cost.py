@@ -61,7 +61,7 @@ def unet_ways(shape: tuple[int, int, int], device: torch.device, dtype: torch.dt
     """One branch of the guidance, under the splits that the choices of SVD Sampler take for this shape."""
     unet = random_weights(VideoUNet(CONFIG.unet, Layers(device=device, dtype=dtype)))
     frames, height, width = shape
-    call = UNetCall(height, width, frames, dtype)
+    call = UNetCall(height, width, frames, dtype, on_cpu=device.type == "cpu")
     x = torch.randn(frames, CONFIG.unet.in_channels, height, width, device=device, dtype=dtype)
     context = torch.randn(frames, 1, CONFIG.unet.context_dim, device=device, dtype=dtype)
     y = torch.randn(frames, CONFIG.unet.adm_in_channels, device=device, dtype=dtype)

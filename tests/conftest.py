@@ -24,14 +24,6 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture
-def sums_over_taps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Convolutions without work space, which plans leave out: it is a library's on a GPU, and ours on a CPU."""
-    from svd_core.models.kernels import winograd
-
-    monkeypatch.setattr(winograd, "pays", lambda *_: False)
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--full-size"):
         return

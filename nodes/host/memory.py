@@ -71,4 +71,5 @@ def activation_bytes(config: UNetConfig, input_shape: list[int], dtype: torch.dt
     Counts the smallest split: splitting costs a few percent of time, moving weights out costs more.
     """
     rows, _, height, width = input_shape
-    return smallest_bytes(config, UNetCall(height, width, rows, dtype)) / USABLE
+    on_cpu = model_management.get_torch_device().type == "cpu"
+    return smallest_bytes(config, UNetCall(height, width, rows, dtype, on_cpu=on_cpu)) / USABLE

@@ -111,7 +111,7 @@ class HostUNet(VideoUNet):
             return evaluate(ALL)  # what is free now must not be compiled in; gradients need every activation anyway
         height, width = x.shape[-2:]
         state, clips = run_of(transformer_options, x.device), max(1, len(x) // num_frames)
-        call = UNetCall(height, width, num_frames, x.dtype, clips, context.shape[1], state.cache.branches)
+        call = UNetCall(height, width, num_frames, x.dtype, clips, context.shape[1], state.cache.branches, x.is_cpu)
         features = state.features(transformer_options, control)
         return state.memory.run(self.config, call, lambda pieces: evaluate(pieces, state.memory, features))
 

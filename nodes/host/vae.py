@@ -77,12 +77,13 @@ class SVDVAE(comfy.sd.VAE):
         """Bytes for encoding one picture at a time, in fp32 whatever the weights are. shape: b 3 h w."""
         height, width = shape[-2:]
         scale = self.config.downscale
-        return encode_bytes(self.config, height // scale, width // scale)
+        return encode_bytes(self.config, height // scale, width // scale, on_cpu=self.device.type == "cpu")
 
     def _decode_bytes(self, shape: torch.Size, dtype: torch.dtype) -> int:
         """Bytes for a decode of one frame at a time, with its buffers on the device. shape: t 4 h w."""
         num_frames, _, height, width = shape
-        return decode_footprint(DecodeCall(self.config, height, width, num_frames, dtype), DecodePlan(1)).device
+        call = DecodeCall(self.config, height, width, num_frames, dtype, self.device.type == "cpu")
+        return decode_footprint(call, DecodePlan(1)).device
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
         """pixel_samples: b 8h 8w 3 in [0, 1]. Returns b 4 h w, unscaled."""

@@ -82,11 +82,12 @@ class _Stages:
         free = free_memory(self.device)
         left = None if free is None else max(free - sum(weights.values()), 1)
         kept = StepCache(speed_mode(self.settings.speed), branches=1).branches
-        call = UNetCall(self.height, self.width, num_frames, self.dtype, kept=kept)
+        on_cpu = self.device.type == "cpu"
+        call = UNetCall(self.height, self.width, num_frames, self.dtype, kept=kept, on_cpu=on_cpu)
         sampling = plan_sampling(self.unet, call, left, self.options.memory)
-        decode = DecodeCall(self.vae, self.height, self.width, num_frames, self.dtype)
+        decode = DecodeCall(self.vae, self.height, self.width, num_frames, self.dtype, on_cpu)
         plan = plan_decode(decode, left, room_to_spill(self.device), self.options.frames_at_once)
-        encode = encode_bytes(self.vae, self.height, self.width)
+        encode = encode_bytes(self.vae, self.height, self.width, on_cpu=on_cpu)
         sizes = ", ".join(f"{name} {describe_bytes(size)}" for name, size in weights.items())
         times = "once" if self.encodes == 1 else f"{self.encodes} times"
         sizes = ", ".join(f"{name} {describe_bytes(size)}" for name, size in weights.items())

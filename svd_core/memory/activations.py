@@ -30,7 +30,7 @@ from .rehearsal import AllocationCounter, peak_bytes
 class UNetCall:
     """One evaluation: `clips` in the batch (both guidance branches of a clip are two), `tokens` of context each.
 
-    kept: clips whose deep features stay from one evaluation to the next.
+    kept: clips whose deep features stay from one evaluation to the next. on_cpu: count a CPU's work space, too.
     """
 
     height: int  # of the latent
@@ -40,6 +40,7 @@ class UNetCall:
     clips: int = 1
     tokens: int = 1
     kept: int = 0
+    on_cpu: bool = False
 
     @property
     def rows(self) -> int:
@@ -114,12 +115,12 @@ def _build_unet(config: UNetConfig, call: UNetCall) -> VideoUNet:
     """The network on "meta". It has as many positions as the call asks for: an estimate is no place to refuse it."""
     if config.num_positions:
         config = replace(config, num_positions=max(config.num_positions, call.num_frames))
-    return _build_cached(config, call.dtype)
+    return _build_cached(config, call.dtype, call.on_cpu)
 
 
 @lru_cache(maxsize=4)
-def _build_cached(config: UNetConfig, dtype: torch.dtype) -> VideoUNet:
-    return VideoUNet(config, Layers(device="meta", dtype=dtype))
+def _build_cached(config: UNetConfig, dtype: torch.dtype, on_cpu: bool) -> VideoUNet:
+    return VideoUNet(config, Layers(device="meta", dtype=dtype, on_cpu=on_cpu))
 
 
 @lru_cache(maxsize=4)

@@ -69,7 +69,7 @@ class CrossAttention(nn.Module):
         return to_out(attention(q, k, v, self.heads))
 
     def of_one_token(self, context: Tensor) -> Tensor:
-        """What `forward` gives every query when the context is a single token: softmax over one key is exactly 1.
+        """Output of `forward` for every query if the context is a single token: softmax over one key is exactly 1.
 
         context: b 1 k. Returns b 1 c.
         """

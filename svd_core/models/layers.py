@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .kernels import winograd
 from .kernels.memory_format import format_of
 
-# Pixels, all pictures counted, that a convolution must see for the sums of its weights to cost less than they save.
+# Below this many pixels (batch x height x width) merging the taps of a doubled convolution costs more than it saves.
 WORTH_FOUR_PHASES = 256
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -61,35 +61,25 @@ def convolve_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     doubled = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=format_of(x))
     for row, column in product((0, 1), (0, 1)):
         seen = padded[..., row : row + height + 1, column : column + width + 1]
-        taps = _merged_taps(_merged_taps(weight, row, dim=2), column, dim=3)  # o c 2 2
+        taps = _merge_taps(_merge_taps(weight, row, dim=2), column, dim=3)  # o c 2 2
         doubled[..., row::2, column::2] = F.conv2d(seen, taps, bias)
         del taps  # or they stay while the next are made
     return doubled
 
 
-def _merged_taps(weight: Tensor, phase: int, dim: int) -> Tensor:
+def _merge_taps(weight: Tensor, phase: int, dim: int) -> Tensor:
     """w0, w1, w2 → w0, w1 + w2 on even rows (or columns) of the result, and w0 + w1, w2 on odd ones."""
     w0, w1, w2 = weight.split(1, dim)
     return torch.cat([w0, w1 + w2] if phase == 0 else [w0 + w1, w2], dim)
 
 
-def doubling_size(channels: int, pictures: int, height: int, width: int) -> int:
-    """Numbers alive while `DoublingConv` works on pictures of that size, beside its input."""
-    doubled = 4 * channels * pictures * height * width
-    if pictures * height * width < WORTH_FOUR_PHASES:
-        return 2 * doubled
-    padded = channels * pictures * (height + 2) * (width + 2)
-    making_taps, one_phase = 12 * channels**2, doubled // 4 + 4 * channels**2
-    return padded + doubled + max(making_taps, one_phase)
-
-
 @cache
-def _picture_conv_class(conv2d: type[nn.Conv2d]) -> type[nn.Conv2d]:
+def _picture_conv_class(conv2d: type[nn.Conv2d], on_cpu: bool) -> type[nn.Conv2d]:
     class PictureConv(conv2d):
         """A 3x3 convolution that keeps the size of its pictures, b c h w."""
 
         def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any, **__: Any) -> Tensor:
-            if winograd.pays(x, weight, winograd.PLAIN):
+            if winograd.pays(x, weight, winograd.PLAIN, on_cpu):
                 return winograd.convolve(x, weight, bias, winograd.PLAIN)
             return F.conv2d(x, weight, bias, padding=1)
 
@@ -97,8 +87,8 @@ def _picture_conv_class(conv2d: type[nn.Conv2d]) -> type[nn.Conv2d]:
 
 
 @cache
-def _doubling_conv_class(conv2d: type[nn.Conv2d]) -> type[nn.Conv2d]:
-    class DoublingConv(_picture_conv_class(conv2d)):
+def _doubling_conv_class(conv2d: type[nn.Conv2d], on_cpu: bool) -> type[nn.Conv2d]:
+    class DoublingConv(_picture_conv_class(conv2d, on_cpu)):
         """A 3x3 convolution that also takes a picture before it is doubled in size: as 1 b c h w, to 1 b o 2h 2w.
 
         It is here, where a host has cast and patched the weights, that their sums may be taken.
@@ -107,7 +97,7 @@ def _doubling_conv_class(conv2d: type[nn.Conv2d]) -> type[nn.Conv2d]:
         def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any, **__: Any) -> Tensor:
             if x.ndim == 4:
                 return super()._conv_forward(x, weight, bias)
-            if winograd.pays(x[0], weight, winograd.DOUBLED):
+            if winograd.pays(x[0], weight, winograd.DOUBLED, on_cpu):
                 return winograd.convolve(x[0], weight, bias, winograd.DOUBLED)[None]
             if x[0, :, 0].numel() >= WORTH_FOUR_PHASES:
                 return convolve_doubled(x[0], weight, bias)[None]
@@ -163,11 +153,15 @@ def _without_initialiser(layer: type[Module]) -> type[Module]:
 
 @dataclass(frozen=True)
 class Layers:
-    """Makes layers of one namespace, dtype and device."""
+    """Makes layers of one namespace, dtype and device.
+
+    on_cpu: on "meta", convolutions also allocate the work space that they take on a CPU, for those who count memory.
+    """
 
     operations: Operations = nn
     dtype: torch.dtype | None = None
     device: torch.device | str | None = None
+    on_cpu: bool = False
 
     def linear(self, c_in: int, c_out: int, bias: bool = True) -> nn.Module:
         return self._make(self.operations.Linear, c_in, c_out, bias=bias)
@@ -175,13 +169,13 @@ class Layers:
     def conv(self, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, padding: int | None = None) -> nn.Module:
         """2-D convolution; padding keeps the size unless given."""
         if (kernel, stride, padding) == (3, 1, None):
-            return self._make(_picture_conv_class(self.operations.Conv2d), c_in, c_out, 3, padding=1)
+            return self._make(_picture_conv_class(self.operations.Conv2d, self.on_cpu), c_in, c_out, 3, padding=1)
         padding = kernel // 2 if padding is None else padding
         return self._make(self.operations.Conv2d, c_in, c_out, kernel, stride=stride, padding=padding)
 
     def doubling_conv(self, c_in: int, c_out: int) -> nn.Module:
         """3x3 convolution of b c h w, which keeps the size, or of a picture to be doubled first, 1 b c h w."""
-        return self._make(_doubling_conv_class(self.operations.Conv2d), c_in, c_out, 3, padding=1)
+        return self._make(_doubling_conv_class(self.operations.Conv2d, self.on_cpu), c_in, c_out, 3, padding=1)
 
     def patch_conv(self, c_in: int, c_out: int, patch: int) -> nn.Module:
         """Non-overlapping patches, no bias (the ViT stem)."""

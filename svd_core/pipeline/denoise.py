@@ -59,7 +59,8 @@ class GuidedDenoiser:
     def call(self, shape: Sequence[int], branches: int) -> UNetCall:
         """The call of the UNet for `branches` of the guidance at once. shape: t 4 h w."""
         num_frames, _, height, width = shape
-        return UNetCall(height, width, num_frames, self.dtype, branches, kept=self.cache.branches)
+        on_cpu = next(self.unet.parameters()).is_cpu
+        return UNetCall(height, width, num_frames, self.dtype, branches, kept=self.cache.branches, on_cpu=on_cpu)
 
     def _evaluate(
         self, x: Tensor, sigma: Tensor, cond: Conditioning, branches: tuple[str, ...], guided: bool

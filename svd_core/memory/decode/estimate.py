@@ -1,6 +1,6 @@
 """Peak memory of a decode or an encode, counted while the real code runs on the meta device.
 
-Weights are not counted, and neither is the work space that a library takes inside a convolution.
+Weights are not counted, and neither is the work space that a library takes inside a convolution; ours on a CPU is.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def decode_footprint(call: DecodeCall, plan: DecodePlan) -> Footprint:
     """Peak of `decode_clip` for one clip, beside its latents."""
     with torch.inference_mode(False), torch.no_grad():
         # The third block of a level is like the second.
-        vae = _autoencoder(replace(call.config, num_res_blocks=min(call.config.num_res_blocks, 1)), call.dtype)
+        vae = _autoencoder(
+            replace(call.config, num_res_blocks=min(call.config.num_res_blocks, 1)), call.dtype, call.on_cpu
+        )
         z = _empty(call.dtype, call.num_frames, call.config.latent_channels, call.height, call.width)
         space = _Rehearsal(plan, call.height, z, vae.decoder.memory_format(z), is_out_of_memory)
         with AllocationCounter() as counter, FusedAttention():
@@ -46,11 +48,16 @@ def decode_footprint(call: DecodeCall, plan: DecodePlan) -> Footprint:
 
 @lru_cache(maxsize=64)
 def encode_bytes(
-    config: AutoencoderConfig, height: int, width: int, dtype: torch.dtype = torch.float32, pictures: int = 1
+    config: AutoencoderConfig,
+    height: int,
+    width: int,
+    dtype: torch.dtype = torch.float32,
+    pictures: int = 1,
+    on_cpu: bool = False,
 ) -> int:
     """Peak of `Autoencoder.encode`, beside the pictures given. height, width: of the latent."""
     with torch.inference_mode(False), torch.no_grad():
-        vae, scale = _autoencoder(config, dtype), config.downscale
+        vae, scale = _autoencoder(config, dtype, on_cpu), config.downscale
         pixels = _empty(dtype, pictures, config.image_channels, scale * height, scale * width)
         with AllocationCounter() as counter, FusedAttention():
             vae.encode(pixels)
@@ -58,8 +65,8 @@ def encode_bytes(
 
 
 @lru_cache(maxsize=8)
-def _autoencoder(config: AutoencoderConfig, dtype: torch.dtype) -> Autoencoder:
-    return Autoencoder(config, Layers(device="meta", dtype=dtype)).requires_grad_(False)
+def _autoencoder(config: AutoencoderConfig, dtype: torch.dtype, on_cpu: bool) -> Autoencoder:
+    return Autoencoder(config, Layers(device="meta", dtype=dtype, on_cpu=on_cpu)).requires_grad_(False)
 
 
 def _empty(dtype: torch.dtype, *shape: int) -> torch.Tensor:

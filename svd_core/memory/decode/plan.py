@@ -13,19 +13,23 @@ from ...errors import SVDError
 
 @dataclass(frozen=True)
 class DecodeCall:
-    """A clip to be decoded, as its memory depends on it. height, width: of the latent."""
+    """A clip to be decoded, as its memory depends on it.
+
+    height, width: of the latent. on_cpu: count a CPU's work space, too.
+    """
 
     config: AutoencoderConfig
     height: int
     width: int
     num_frames: int
     dtype: torch.dtype
+    on_cpu: bool = False
 
     @classmethod
-    def of_latents(cls, config: AutoencoderConfig, z: Tensor, dtype: torch.dtype) -> DecodeCall:
-        """z: t 4 h w, one clip, decoded in `dtype`."""
+    def of_latents(cls, config: AutoencoderConfig, z: Tensor, dtype: torch.dtype, device: torch.device) -> DecodeCall:
+        """z: t 4 h w, one clip, decoded in `dtype` on `device`."""
         num_frames, _, height, width = z.shape
-        return cls(config, height, width, num_frames, dtype)
+        return cls(config, height, width, num_frames, dtype, device.type == "cpu")
 
     def __str__(self) -> str:
         scale = self.config.downscale

@@ -73,7 +73,7 @@ def decode_in_free_memory(
     """
 
     def decode(dtype: torch.dtype) -> Tensor:
-        call = DecodeCall.of_latents(vae.config, z, dtype)
+        call = DecodeCall.of_latents(vae.config, z, dtype, device)
         free = free_memory(device)
         plan = plan_decode(call, free, room_to_spill(device), frames_at_once)
         logger.info(describe_decode(call, plan, free))

@@ -1,8 +1,8 @@
-"""How activations lie in memory, and views of them, for layers that run thousands of times a clip.
+"""Memory format of activations, and views of them, for layers that run thousands of times a clip.
 
-With few channels a CPU's convolutions are sooner done where all channels of a pixel lie side by side: that is how they
-are computed, and anything else is reordered on the way in and again on the way out. With many they go through the
-Winograd domain, which takes pictures channel by channel. UNet and decoder gain; the encoder's single picture does not.
+In a narrow network a CPU's convolutions are faster where all channels of a pixel lie side by side: they are computed
+that way, and any other format is reordered on the way in and again on the way out. In a wide one they are faster on
+pictures that lie channel by channel. UNet and decoder gain from this; the encoder's single picture does not.
 """
 
 from __future__ import annotations
@@ -10,25 +10,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .winograd import FEWEST_CHANNELS
+WIDE = 128  # channels at the finest level from which a network is wide
 
 
 def best_format(like: Tensor, channels: int) -> torch.memory_format:
-    """For the pictures, b c h w, in a network whose finest level has so many channels; a compiler has its own mind."""
+    """Memory format of pictures, b c h w, in a network with `channels` at its finest level.
+
+    Contiguous under torch.compile, which chooses formats itself.
+    """
     fp32_on_cpu = like.device.type == "cpu" and like.dtype == torch.float32
-    side_by_side = fp32_on_cpu and is_narrow(channels) and not torch.compiler.is_compiling()
+    side_by_side = fp32_on_cpu and channels < WIDE and not torch.compiler.is_compiling()
     return torch.channels_last if side_by_side else torch.contiguous_format
 
 
 def laid_out(x: Tensor, channels: int) -> Tensor:
-    """Pictures on their way into such a network, b c h w; as they are where it does not mind."""
+    """Pictures, b c h w, in the best format for a network; unchanged if the format makes no difference."""
     side_by_side = best_format(x, channels) == torch.channels_last
     return x.contiguous(memory_format=torch.channels_last) if side_by_side else x
-
-
-def is_narrow(channels: int) -> bool:
-    """Of a network whose finest level has so many."""
-    return channels < FEWEST_CHANNELS
 
 
 def format_of(x: Tensor) -> torch.memory_format:
@@ -37,7 +35,10 @@ def format_of(x: Tensor) -> torch.memory_format:
 
 
 def lies_side_by_side(x: Tensor) -> bool:
-    """Whether the channels of x, b c h w, do, on a CPU; those of a lone pixel, or a lone channel, lie both ways."""
+    """True if the channels of each pixel of x, b c h w, are neighbours, on a CPU.
+
+    A lone pixel or a lone channel lies both ways, and counts as contiguous.
+    """
     _, channels, height, width = x.shape
     return x.stride(1) == 1 and channels > 1 and height * width > 1 and x.is_cpu
 

@@ -4,9 +4,9 @@ Of a 4x4 window d and a 3x3 kernel g, the 2x2 results are Aᵀ [(G g Gᵀ) ⊙ (
 adds and halves: 16 products take the place of 36, and fp rounding is all that differs. Where a picture is doubled in
 size first, by repeating pixels, one of the four rows and columns is zero, and 9 products are left.
 
-Libraries for CPUs have no such kernel in fp32; those for GPUs choose theirs themselves. Like these, it takes work space
-that plans leave out: twice `WORKSPACE_BYTES`, and 16/9 of the layer's weights, or of those of `MOST_OUTPUTS` channels
-where all tiles are worked on at once.
+Libraries for CPUs have no such kernel in fp32; those for GPUs choose theirs themselves. The work space is about twice
+`WORKSPACE_BYTES`, and 16/9 of the layer's weights, or of those of `MOST_OUTPUTS` channels where all tiles are worked on
+at once. On "meta" only that work space is allocated, so that whoever counts memory sees it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .memory_format import WIDE
+
 # Transformed pixels and products at once, in bytes: they stay in the caches, and the same memory serves all of them.
 WORKSPACE_BYTES = 24 << 20
 MOST_OUTPUTS = 320  # channels of the result that are made at once
-FEWEST_CHANNELS = 128  # with fewer, transforms cost what the products save
 
 
 class Transform(Protocol):
-    """Along one axis: `seen` values in a row, `step` on from those before, give two results."""
+    """The transform along one axis: two results from `seen` values in a row, which begin `step` after the last ones."""
 
     step: int
     seen: int
@@ -60,7 +61,7 @@ class Plain:
 
 
 class Doubled:
-    """Of the row d0 d1 d1 d2, in which a pixel is repeated: d1 - d1 and its product are left out."""
+    """F(2, 3) of the row d0 d1 d1 d2, in which a pixel is repeated: d1 - d1 and its product are left out."""
 
     step, seen, fewest = 1, 3, 10_000
     g = ((1.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.0, 0.0, 1.0))
@@ -78,13 +79,16 @@ class Doubled:
 PLAIN, DOUBLED = Plain(), Doubled()
 
 
-def pays(x: Tensor, weight: Tensor, transform: Transform) -> bool:
-    """Whether `convolve` takes these, and is sooner done than the sum over all taps. x: b c h w; weight: o c 3 3."""
+def pays(x: Tensor, weight: Tensor, transform: Transform, meta_is_cpu: bool = False) -> bool:
+    """True if `convolve` takes these and is faster than the sum over all taps. x: b c h w; weight: o c 3 3.
+
+    meta_is_cpu: answer for tensors on "meta" as for those of a CPU.
+    """
     b, c, h, w = x.shape
     channels = min(c, len(weight))
-    if channels < FEWEST_CHANNELS:
-        return False
-    fp32_on_cpu = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+    if channels < WIDE:
+        return False  # the transforms would cost what the products save
+    fp32_on_cpu = (x.is_cpu or (meta_is_cpu and x.is_meta)) and x.dtype == weight.dtype == torch.float32
     if not fp32_on_cpu or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
     step = transform.step
@@ -95,13 +99,15 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, transform: Transfor
     """x: b c h w; weight: o c 3 3; zeros around the pictures. Returns b o h w, or b o 2h 2w of doubled ones."""
     b, c, h, w = x.shape
     rows, columns = h // transform.step, w // transform.step  # of tiles
-    bytes_of_row = columns * len(transform.g) ** 2 * (c + _outputs_at_once(len(weight))) * x.element_size()
+    bytes_of_row = columns * len(transform.g) ** 2 * (c + _count_outputs_at_once(len(weight))) * x.element_size()
     at_once = max(WORKSPACE_BYTES // bytes_of_row, 1)
     rows_at_once, pictures_at_once = min(at_once, rows), min(max(at_once // rows, 1), b)
     all_at_once = (pictures_at_once, rows_at_once) == (b, rows)
     kernels = _Kernels(weight, bias, transform, asked_once=all_at_once)
     tiles = _Tiles(kernels, (pictures_at_once, rows_at_once, columns))
     out = x.new_empty(b, len(weight), 2 * rows, 2 * columns)
+    if x.is_meta:
+        return out
     for picture in range(0, b, pictures_at_once):
         some = slice(picture, picture + pictures_at_once)
         for row in range(0, rows, rows_at_once):
@@ -109,43 +115,43 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, transform: Transfor
     return out
 
 
-def _outputs_at_once(outputs: int) -> int:
-    """A part of so many channels, as equal to the others as whole registers allow."""
+def _count_outputs_at_once(outputs: int) -> int:
+    """Output channels of one part: equal parts, rounded up to whole registers."""
     pieces = -(-outputs // MOST_OUTPUTS)
     return -(-outputs // (32 * pieces)) * 32
 
 
 class _Kernels:
-    """G g Gᵀ of every kernel, for some output channels at a time; kept, unless they are asked for only once."""
+    """G g Gᵀ of every kernel, for some output channels at a time; kept if they are needed more than once."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, transform: Transform, asked_once: bool) -> None:
         """weight: o c 3 3."""
         self.weight, self.bias, self.transform = weight, bias, transform
         g = weight.new_tensor(transform.g)
         self._squared = torch.kron(g, g)  # (p q) 9
-        self.outputs_at_once = _outputs_at_once(len(weight))
+        self.outputs_at_once = _count_outputs_at_once(len(weight))
         rows = self.outputs_at_once if asked_once else len(weight)
         self._memory = weight.new_empty(len(self._squared) * rows * weight.shape[1])
-        self._kept = None if asked_once else self._transformed(weight)
+        self._kept = None if asked_once else self._transform(weight)
 
     def pieces(self) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-        """Which outputs, their kernels, (p q) o c, good until the next are asked for, and their bias."""
+        """Some outputs at a time: their slice, their kernels, (p q) o c, valid until the next ones, and their bias."""
         for first in range(0, len(self.weight), self.outputs_at_once):
             some = slice(first, first + self.outputs_at_once)
-            kernels = self._transformed(self.weight[some]) if self._kept is None else self._kept[:, some]
+            kernels = self._transform(self.weight[some]) if self._kept is None else self._kept[:, some]
             yield some, kernels, None if self.bias is None else self.bias[some]
 
-    def _transformed(self, weight: Tensor) -> Tensor:
-        """As one matrix product with G ⊗ G."""
+    def _transform(self, weight: Tensor) -> Tensor:
+        """G g Gᵀ as one matrix product with G ⊗ G."""
         kernels = _view(self._memory, len(self._squared), *weight.shape[:2])
         torch.mm(self._squared, weight.flatten(2).flatten(0, 1).t(), out=kernels.flatten(1))
         return kernels
 
 
 class _Tiles:
-    """Some rows of tiles of some pictures at a time, in memory that is used again and again.
+    """Work space for some rows of tiles of some pictures, used again for the next ones.
 
-    Channels come first in it, so that all tiles of a channel are one row of a matrix.
+    Channels come first, so that all tiles of a channel are one row of a matrix.
     """
 
     def __init__(self, kernels: _Kernels, most: tuple[int, int, int]) -> None:
@@ -164,15 +170,15 @@ class _Tiles:
 
     def run(self, x: Tensor, out: Tensor, top: int, bottom: int) -> None:
         """x: b c h w; out: b o (2 rows) (2 columns), of which the rows of tiles from top to bottom are written."""
-        values = self._seen(x, top, bottom)
+        values = self._transform_pixels(x, top, bottom)
         made = out[:, :, 2 * top : 2 * bottom].transpose(0, 1)  # o b (2 rows) (2 columns)
         for outputs, kernels, bias in self.kernels.pieces():
             self._make(values, kernels, bias, made[outputs])
 
-    def _seen(self, x: Tensor, top: int, bottom: int) -> Tensor:
+    def _transform_pixels(self, x: Tensor, top: int, bottom: int) -> Tensor:
         """The transformed pixels of these tiles, p q c b rows columns."""
         t, p, size = self.transform, len(self.transform.g), (len(x), bottom - top, self.columns)
-        window = self._filled(x, top, bottom)  # c b (step rows + margin) (step columns + margin)
+        window = self._fill_window(x, top, bottom)  # c b (step rows + margin) (step columns + margin)
         down = self._down[:, :, : size[0], : size[1]]
         t.values([window[:, :, i :: t.step][:, :, : size[1]] for i in range(t.seen)], down.unbind())
         values = _view(self._values, p, p, len(window), *size)
@@ -192,8 +198,8 @@ class _Tiles:
         for i, half in enumerate(halves):
             t.results(half.unbind(), made[:, :, i::2, 0::2], made[:, :, i::2, 1::2], spare)
 
-    def _filled(self, x: Tensor, top: int, bottom: int) -> Tensor:
-        """What the tiles see of the pictures, with zeros around these."""
+    def _fill_window(self, x: Tensor, top: int, bottom: int) -> Tensor:
+        """The pixels that these tiles read, with zeros around the pictures: c b rows columns."""
         height, width = x.shape[2:]
         first, last = self.transform.step * top - 1, self.transform.step * bottom + 1
         window = self._window[:, : len(x), : last - first]
@@ -207,5 +213,5 @@ class _Tiles:
 
 
 def _view(memory: Tensor, *shape: int) -> Tensor:
-    """The beginning of memory in this shape."""
+    """The first numbers of `memory`, in this shape."""
     return memory[: torch.Size(shape).numel()].view(shape)

@@ -63,7 +63,6 @@ def test_trained_positions_are_counted_beyond_their_number_too(pieces: Pieces) -
 
 
 @torch.no_grad()
-@pytest.mark.usefixtures("sums_over_taps")
 @pytest.mark.parametrize(
     ("channels", "dtype", "error"),
     [
@@ -80,7 +79,7 @@ def test_planned_peak_is_that_of_tensors_that_exist(
     """With the attention that the CPU has, not the stand-in for it."""
     config = UNetConfig(model_channels=channels, channel_mult=(1, 2, 2), num_res_blocks=1, head_dim=32)
     config = replace(config, attention_levels=(True, False, True))
-    unet, call = VideoUNet(config, Layers(dtype=dtype)), UNetCall(16, 24, 5, dtype, clips=2)
+    unet, call = VideoUNet(config, Layers(dtype=dtype)), UNetCall(16, 24, 5, dtype, clips=2, on_cpu=True)
     x, context, y = (torch.randn(shape, dtype=dtype) for shape in ((10, 8, 16, 24), (10, 1, 1024), (1, 768)))
     peak = peak_bytes(lambda: unet(x.clone(), torch.zeros(1), context, y, 5, pieces=pieces))
     assert unet_bytes(config, call, pieces) == pytest.approx(peak, rel=error)

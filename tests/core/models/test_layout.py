@@ -15,13 +15,13 @@ from svd_core.memory.decode.plan import DecodePlan
 from svd_core.models.autoencoder import Autoencoder, decoder
 from svd_core.models.kernels import memory_format
 from svd_core.models.kernels.memory_format import (
+    WIDE,
     clips_of_frames,
     frames_of_clips,
     frames_of_tokens,
     lies_side_by_side,
     tokens_of_frames,
 )
-from svd_core.models.kernels.winograd import FEWEST_CHANNELS
 from svd_core.models.layers import Layers, convolve_window
 from svd_core.models.unet.unet import VideoUNet
 from tests.core.models.test_networks import SMALL_UNET, SMALL_VAE, randomised, relative, unet_inputs
@@ -87,7 +87,7 @@ def test_narrow_networks_keep_their_channels_side_by_side() -> None:
 
 
 def test_wide_networks_and_gpus_have_their_pictures_channel_by_channel() -> None:
-    assert memory_format.best_format(torch.empty(0), FEWEST_CHANNELS) == torch.contiguous_format
+    assert memory_format.best_format(torch.empty(0), WIDE) == torch.contiguous_format
     assert memory_format.best_format(torch.empty(0, device="meta"), 16) == torch.contiguous_format
     assert memory_format.best_format(torch.empty(0).half(), 16) == torch.contiguous_format
     assert memory_format.best_format(torch.empty(0), 16) == torch.channels_last

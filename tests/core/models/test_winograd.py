@@ -9,7 +9,8 @@ from torch import Tensor
 
 from svd_core.memory.rehearsal import peak_bytes
 from svd_core.models.kernels import winograd
-from svd_core.models.kernels.winograd import DOUBLED, FEWEST_CHANNELS, PLAIN, WORKSPACE_BYTES, Transform, convolve, pays
+from svd_core.models.kernels.memory_format import WIDE
+from svd_core.models.kernels.winograd import DOUBLED, PLAIN, WORKSPACE_BYTES, Transform, convolve, pays
 from svd_core.models.layers import Layers
 from tests.core.models.test_networks import relative
 
@@ -69,9 +70,9 @@ def test_of_few_tiles_it_never_has_all_weights(transform: Transform) -> None:
 
 
 def test_what_it_takes() -> None:
-    x, weight = torch.ones(5, FEWEST_CHANNELS, 16, 16), torch.ones(FEWEST_CHANNELS, FEWEST_CHANNELS, 3, 3)
+    x, weight = torch.ones(5, WIDE, 16, 16), torch.ones(WIDE, WIDE, 3, 3)
     with torch.no_grad():
-        assert pays(x, weight, PLAIN) and 4 * 8 * 8 * FEWEST_CHANNELS < PLAIN.fewest <= 5 * 8 * 8 * FEWEST_CHANNELS
+        assert pays(x, weight, PLAIN) and 4 * 8 * 8 * WIDE < PLAIN.fewest <= 5 * 8 * 8 * WIDE
         assert not pays(x[:4], weight, PLAIN), "too few tiles"
         assert not pays(x[:, 1:], weight[:, 1:], PLAIN), "too few channels"
         assert not pays(x[..., 1:], weight, PLAIN), "a row of pixels and a half"
