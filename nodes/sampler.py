@@ -14,7 +14,7 @@ from ..svd_core.diffusion.guidance import GUIDANCE_KINDS, guidance_scale
 from ..svd_core.diffusion.latents import check_latents, check_num_frames
 from ..svd_core.diffusion.samplers import SAMPLERS
 from ..svd_core.diffusion.speed import SPEEDS, speed_mode
-from ..svd_core.memory.budget import MEMORY_CHOICES
+from ..svd_core.memory.device import MEMORY_CHOICES
 from ..svd_core.models.embeddings import check_positions
 from .host.folders import ALIASES, CATEGORY, io
 from .host.latents import clip_length, count_pictures, join_clips, split_runs

@@ -12,7 +12,7 @@ from ...svd_core.config import UNetConfig
 from ...svd_core.diffusion.speed import MODES
 from ...svd_core.diffusion.step_cache import Features, StepCache
 from ...svd_core.memory.activations import UNetCall
-from ...svd_core.memory.budget import USABLE
+from ...svd_core.memory.device import USABLE
 from ...svd_core.memory.sampling import SamplingMemory, smallest_bytes
 from .folders import model_management
 

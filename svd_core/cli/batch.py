@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from ..checkpoints import Checkpoint, extend, open_checkpoint
 from ..diffusion.noise import seed_of_clip
-from ..errors import SVDError
-from ..memory.budget import check_memory_choice
+from ..errors import SVDError, choose
+from ..memory.device import MEMORY_CHOICES
 from ..pipeline.clip import Clip
 from ..pipeline.given_frames import GivenFrames
 from ..pipeline.pipeline import SVDPipeline
@@ -51,7 +51,7 @@ class Batch:
         )
         files = GivenFiles.from_options(options, settings.num_frames)
         check_places(jobs, files.list_places())
-        check_memory_choice(options.memory)
+        choose("memory choice", options.memory, MEMORY_CHOICES)
         check_device(options.device)
         given = files.load(settings)
         return cls(options, checkpoint, settings, files, given, jobs, Recorder(settings, plain, files, options))

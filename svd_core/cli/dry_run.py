@@ -14,11 +14,10 @@ from ..diffusion.speed import speed_mode
 from ..diffusion.step_cache import StepCache
 from ..memory import flops
 from ..memory.activations import UNetCall, clip_bytes
-from ..memory.budget import describe_bytes
 from ..memory.decode.estimate import encode_bytes
 from ..memory.decode.plan import DecodeCall
 from ..memory.decode.planner import describe_decode, plan_decode
-from ..memory.device import free_memory, room_to_spill
+from ..memory.device import describe_bytes, free_memory, room_to_spill
 from ..memory.sampling import plan_sampling
 from ..pipeline.loading import choose_device, choose_dtype
 from ..pipeline.resolve import frame_scales, noise_levels

@@ -1,9 +1,18 @@
-"""How much memory a device has left, and whether it has run out."""
+"""How much memory a device has left, how much of it a stage may take, and whether it has run out."""
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import psutil
 import torch
+
+MemoryChoice = Literal["automatic", "fastest", "smallest"]
+MEMORY_CHOICES: tuple[str, ...] = get_args(MemoryChoice)
+
+# Share of the free memory that a stage may count on: allocators fragment, libraries take work space for convolutions,
+# and other programs move.
+USABLE = 0.8
 
 OUT_OF_MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory")
 
@@ -37,3 +46,8 @@ def release_cached_memory() -> None:
     """Hand back what torch's allocator keeps: its blocks have the wrong sizes once the pieces are smaller."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def describe_bytes(size: float) -> str:
+    """A size in words, such as "2.1 GB" or "64.0 MB"."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

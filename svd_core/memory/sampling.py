@@ -14,11 +14,10 @@ from itertools import dropwhile
 from torch import Tensor
 
 from ..config import AutoencoderConfig, UNetConfig
-from ..errors import SVDError
+from ..errors import SVDError, choose
 from ..models.pieces import ALL, Pieces
 from .activations import UNetCall, unet_bytes
-from .budget import USABLE, check_memory_choice, describe_bytes
-from .device import is_out_of_memory, release_cached_memory
+from .device import MEMORY_CHOICES, USABLE, describe_bytes, is_out_of_memory, release_cached_memory
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ def plan_sampling(
     once if that fits or nothing is known; "fastest" always begins so; "smallest" goes as far as it pays.
     Raises SVDError if nothing fits, and says what would.
     """
-    check_memory_choice(choice)
+    choose("memory choice", choice, MEMORY_CHOICES)
     choices = _list_choices(call)
     limit = max(limit or 0, free or 0)
 

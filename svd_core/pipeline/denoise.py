@@ -60,7 +60,7 @@ class GuidedDenoiser:
         """The call of the UNet for `branches` of the guidance at once. shape: t 4 h w."""
         num_frames, _, height, width = shape
         on_cpu = next(self.unet.parameters()).is_cpu
-        return UNetCall(height, width, num_frames, self.dtype, branches, kept=self.cache.branches, on_cpu=on_cpu)
+        return UNetCall(height, width, num_frames, self.dtype, branches, 1, self.cache.branches, on_cpu)
 
     def _evaluate(
         self, x: Tensor, sigma: Tensor, cond: Conditioning, branches: tuple[str, ...], guided: bool

@@ -27,9 +27,8 @@ from ..diffusion.speed import MODES, speed_mode
 from ..diffusion.step_cache import StepCache
 from ..errors import SVDError, choose
 from ..images import colours, pictures
-from ..memory.budget import MemoryChoice
 from ..memory.decode.planner import decode_in_free_memory
-from ..memory.device import free_memory
+from ..memory.device import MemoryChoice, free_memory
 from ..memory.sampling import SamplingMemory
 from ..models.autoencoder import Autoencoder
 from ..models.image_encoder import ClipVision

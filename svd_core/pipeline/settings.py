@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..diffusion.schedules import Shortening
     from ..diffusion.speed import Speed
     from ..images.pictures import FitMode
-    from ..memory.budget import MemoryChoice
+    from ..memory.device import MemoryChoice
 
 MADE_FOR = "what the checkpoint was made for"  # the default of settings that are None
 

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from ...errors import SVDError
 from ...models.autoencoder import Autoencoder
-from ..budget import USABLE, describe_bytes
-from ..device import free_memory, is_out_of_memory, room_to_spill
+from ..device import USABLE, describe_bytes, free_memory, is_out_of_memory, room_to_spill
 from .clip import decode_clip
 from .estimate import Footprint, decode_footprint
 from .plan import DecodeCall, DecodePlan

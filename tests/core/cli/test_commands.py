@@ -23,7 +23,7 @@ from svd_core.diffusion.guidance import GUIDANCE_KINDS
 from svd_core.diffusion.samplers import SAMPLERS
 from svd_core.diffusion.schedules import SCHEDULES, SHORTENINGS
 from svd_core.images.pictures import FIT_MODES
-from svd_core.memory.budget import MEMORY_CHOICES
+from svd_core.memory.device import MEMORY_CHOICES
 from tests.support.official_file import inventory
 from tests.support.random_checkpoint import tiny_config, write_checkpoint
 from tests.support.random_lora import random_factors, write_lora

@@ -10,14 +10,13 @@ import torch
 
 from svd_core import SVDError
 from svd_core.config import AutoencoderConfig
-from svd_core.memory.budget import USABLE
 from svd_core.memory.decode import estimate
 from svd_core.memory.decode.clip import decode_clip
 from svd_core.memory.decode.estimate import decode_footprint, encode_bytes
 from svd_core.memory.decode.plan import DecodeCall, DecodePlan
 from svd_core.memory.decode.planner import describe_decode, plan_decode
 from svd_core.memory.decode.sweep import Workspace
-from svd_core.memory.device import free_memory, room_to_spill
+from svd_core.memory.device import USABLE, free_memory, room_to_spill
 from svd_core.memory.rehearsal import HOST, AllocationCounter
 from svd_core.models.autoencoder import Autoencoder
 

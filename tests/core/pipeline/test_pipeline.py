@@ -13,7 +13,7 @@ from PIL import Image
 
 from svd_core import SVDError, SVDPipeline
 from svd_core.memory.activations import UNetCall, unet_bytes
-from svd_core.memory.budget import MemoryChoice
+from svd_core.memory.device import MemoryChoice
 from tests.core.models.test_networks import relative
 from tests.support.random_checkpoint import tiny_config, write_checkpoint
 

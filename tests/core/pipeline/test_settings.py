@@ -20,7 +20,7 @@ from svd_core.diffusion.samplers import SAMPLERS
 from svd_core.diffusion.schedules import SCHEDULES, SHORTENINGS
 from svd_core.diffusion.speed import SPEEDS
 from svd_core.images.pictures import FIT_MODES
-from svd_core.memory.budget import MEMORY_CHOICES
+from svd_core.memory.device import MEMORY_CHOICES
 from svd_core.pipeline.given_frames import GivenFrames
 from svd_core.pipeline.resolve import resolve_settings
 from svd_core.pipeline.settings import CallArguments, ResolvedSettings, RunOptions, describe_settings
