@@ -14,6 +14,7 @@ from PIL import Image
 from svd_core import SVDError, SVDPipeline
 from svd_core.memory.activations import UNetCall, unet_bytes
 from svd_core.memory.device import MemoryChoice
+from svd_core.pipeline.denoise import GuidedDenoiser
 from tests.core.models.test_networks import relative
 from tests.support.random_checkpoint import tiny_config, write_checkpoint
 
@@ -134,7 +135,7 @@ def test_what_is_left_out_is_what_the_checkpoint_was_made_for(
     named.symlink_to(checkpoint)
     pipe = SVDPipeline.from_checkpoint(named, device="cpu")
     # The shapes are what is asked here; at full size the networks themselves would take minutes.
-    monkeypatch.setattr(pipe, "denoise", lambda x, *_: x)
+    monkeypatch.setattr(GuidedDenoiser, "denoise", lambda _, x, *__: x)
     monkeypatch.setattr(pipe, "encode_picture", lambda pixels, *_: pixels[:, :1].expand(-1, 4, -1, -1)[..., ::2, ::2])
     latents = pipe(PICTURE, num_inference_steps=1, progress=False, output="latent")
     frames, height, width, _ = shape
