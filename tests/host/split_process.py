@@ -49,7 +49,7 @@ class _Network:
         from pack_as_the_host_loads_it.svd_core.diffusion.step_cache import StepCache
 
         state = RunState(make_memory(choice, CPU), StepCache(MODES["exact"]))
-        options = state.add_to({"cond_or_uncond": [0, 1], **(options or {})})
+        options = state.add_to({"cond_or_uncond": [0, 1], **(options or {})}, guided=True)
         rest = {"num_video_frames": 3, "transformer_options": options, "control": control}
         return self.unet(self.x, torch.zeros(6), context=self.context, y=self.y, **rest)
 
