@@ -117,7 +117,7 @@ def _split_name(name: str) -> tuple[str, str] | None:
 
 
 def _fits(patch: Any, key: str, shape: Shape) -> bool:
-    """Whether the host can add a patch to a weight of this shape; where it cannot, it only logs an error.
+    """True if the host can add a patch to a weight of this shape; where it cannot, it only logs an error.
 
     Rehearsed without the weight's values. Whatever the kind of patch, success changes the weight in place.
     """

@@ -1,4 +1,4 @@
-"""What one sampling run hands to the model through the host: its memory and its step cache."""
+"""State of a sampling run, handed to the model through the host: its memory and its step cache."""
 
 from __future__ import annotations
 

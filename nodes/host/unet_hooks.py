@@ -101,7 +101,7 @@ class HostHooks(UNetHooks):
         return self._patches_attention() or any(key[:2] == block for key in self._replaced_attention())
 
     def watches_any_transformer(self) -> bool:
-        """Whether a patch sees whole activations anywhere in the network, however the work is split."""
+        """True if a patch sees whole activations anywhere in the network, however the work is split."""
         return self._patches_attention() or bool(self._replaced_attention())
 
     def watches_cross_attention(self) -> bool:

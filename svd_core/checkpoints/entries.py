@@ -1,4 +1,4 @@
-"""How a parameter is made from stored tensors: as it is, split, joined, or folded with its neighbour."""
+"""Ways to make a parameter from stored tensors: as it is, split, joined, or folded with its neighbour."""
 
 from __future__ import annotations
 

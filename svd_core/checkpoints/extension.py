@@ -59,7 +59,7 @@ def extend(checkpoint: Checkpoint, path: str | Path) -> Checkpoint:
 
 
 def is_extension(header: Header) -> bool:
-    """Whether a file looks like an extension; `extended_config` checks it."""
+    """True if a file looks like an extension; `extended_config` checks it."""
     return any(name.endswith(_TABLE) for name in header.tensors)
 
 

@@ -43,7 +43,7 @@ class Checkpoint:
 
     @property
     def missing_parts(self) -> tuple[str, ...]:
-        """Those of "unet", "vae" and "clip" that neither the file nor its companion holds."""
+        """The parts ("unet", "vae", "clip") that neither the file nor its companion holds."""
         return tuple(part for part in PARTS if part not in self.parts)
 
     def require(self, *parts: str) -> None:

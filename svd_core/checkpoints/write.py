@@ -84,6 +84,6 @@ def _convert_pieces(name: str, tensor: Tensor, dtype: torch.dtype) -> Iterator[m
 
 
 def _stays_finite(tensor: Tensor, converted: Tensor) -> bool:
-    """Whether every value that was finite still is."""
+    """True if every value that was finite still is."""
     tensor = tensor.float() if tensor.itemsize == 1 else tensor  # torch has no isfinite for eight bits
     return bool((converted.isfinite() | ~tensor.isfinite()).all())

@@ -85,7 +85,7 @@ def _list_pictures(path: Path) -> list[Path]:
 
 
 def is_animation(path: Path) -> bool:
-    """Whether a picture file has several frames, as a clip made before has."""
+    """True if a picture file has several frames, as a clip made before has."""
     if path.suffix.lower() not in SUFFIXES:
         return False
     from PIL import Image

@@ -87,7 +87,7 @@ def _record_held(held: HeldFile) -> Metadata:
 
 
 def is_same_clip(a: Metadata, b: Metadata) -> bool:
-    """Whether two records are of one clip, whatever its files are called and whichever version wrote them."""
+    """True if two records are of one clip, whatever its files are called and whichever version wrote them."""
     return _drop_names(a) == _drop_names(b)
 
 

@@ -35,7 +35,7 @@ def guidance_scale(kind: str, min_scale: float, max_scale: float, num_frames: in
 
 
 def needs_uncond(scale: Tensor) -> bool:
-    """Whether the unconditional branch is needed: with a scale of exactly 1 for every frame the result is `cond`."""
+    """True if the unconditional branch is needed: with a scale of exactly 1 for every frame the result is `cond`."""
     return bool((scale != 1.0).any())
 
 

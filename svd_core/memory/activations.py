@@ -142,7 +142,7 @@ class _FusedAttention(UNetHooks):
 
 @dataclass(frozen=True)
 class _Record:
-    """Of a block that has run."""
+    """Memory and result of a block that has run."""
 
     peak: int  # bytes beside those alive when it began
     result: torch.Size

@@ -36,7 +36,7 @@ def room_to_spill(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a device ran out of memory; MPS and the CPU say so in words only."""
+    """True if a device ran out of memory; MPS and the CPU say so in words only."""
     return isinstance(error, torch.cuda.OutOfMemoryError) or (  # torch.OutOfMemoryError, by the name that 2.4 has too
         isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY_WORDS)
     )

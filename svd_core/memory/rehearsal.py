@@ -76,7 +76,7 @@ class AllocationCounter(TorchDispatchMode):
 
 @cache
 def _allocates(func: Any) -> bool:
-    """Whether the results have memory of their own; views and what is written in place say so in their schema."""
+    """True if the results have memory of their own; views and what is written in place say so in their schema."""
     aliases = any(result.alias_info is not None for result in func._schema.returns)
     return not aliases and func is not torch.ops.aten._unsafe_view.default
 

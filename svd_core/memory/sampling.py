@@ -28,7 +28,7 @@ PIXELS_PER_LATENT = AutoencoderConfig().downscale  # of every released model; on
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """How one evaluation of the UNet runs, and how it may run where that turns out to be too much."""
+    """The pieces of one evaluation of the UNet, and smaller ones for when memory runs out all the same."""
 
     config: UNetConfig
     call: UNetCall

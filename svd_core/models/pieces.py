@@ -1,4 +1,4 @@
-"""How much of a clip the layers of the UNet take at once, and the loops over its pieces.
+"""Sizes of the pieces of a clip that the layers of the UNet take at once, and the loops over its pieces.
 
 All at once is the case of a single piece: it passes through the loops untouched, so that gradients and compilers see
 plain layers. Several pieces are written into one tensor, which bounds the memory and never changes the result.
@@ -39,7 +39,7 @@ class Pieces:
 
     @property
     def whole(self) -> bool:
-        """Whether everything is taken at once."""
+        """True if everything is taken at once."""
         return min(self.frames, self.pixels, self.tokens) >= UNBOUNDED
 
     def at(self, width: float, area: float) -> Pieces:

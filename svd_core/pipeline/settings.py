@@ -54,7 +54,7 @@ def join_words(words: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """What decides a clip besides its pictures and its seed. None stands for what the checkpoint was made for."""
+    """All settings of a clip but its pictures and its seed. None stands for what the checkpoint was made for."""
 
     width: int | None = setting(
         None, "width of the video, rounded to a multiple that the model takes", int, at_least=1, unit="pixels"
@@ -137,7 +137,7 @@ class ResolvedSettings(ClipSettings):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a clip is run. Apart from the noise, nothing here changes it."""
+    """Options of a run. Apart from the noise, nothing here changes it."""
 
     seed: int = setting(0, "seed of the noise: another seed, another motion", at_least=0, at_most=2**64 - 1)
     memory: MemoryChoice = setting(

@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"%(0\d+)?d")  # as in C's printf
 
 @dataclass(frozen=True)
 class VideoFormat:
-    """What a writer needs besides the frames."""
+    """Settings of a writer, besides the frames."""
 
     rate: Fraction  # frames per second
     quality: float  # 0 to 10
@@ -78,7 +78,7 @@ def read_comment(comment: str | bytes | None) -> Metadata:
 
 
 def is_pattern(path: Path) -> bool:
-    """Whether a name stands for many pictures, for example frames/%04d.png."""
+    """True if a name stands for many pictures, for example frames/%04d.png."""
     return path.suffix.lower() in PICTURE_SUFFIXES and len(_NUMBER.findall(path.name)) == 1
 
 

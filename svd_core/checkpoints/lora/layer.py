@@ -44,7 +44,7 @@ class LoRALayer:
 
 
 def is_inert(weight: str) -> bool:
-    """Whether changing this weight has no effect: attention over a single token ignores queries and keys."""
+    """True if changing this weight has no effect: attention over a single token ignores queries and keys."""
     return weight.endswith(_INERT)
 
 
@@ -54,7 +54,7 @@ def fold_mid(mid: Tensor, down: Tensor) -> Tensor:
 
 
 def factors_fit(shape: Shape, down: Shape, up: Shape, mid: Shape | None) -> bool:
-    """Whether the product of the factors has the shape of the weight, o i *kernel."""
+    """True if the product of the factors has the shape of the weight, o i *kernel."""
     c_out, c_in, *kernel = shape
     if not down or not up or min(*down, *up) < 1:
         return False

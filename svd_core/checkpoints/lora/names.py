@@ -41,7 +41,7 @@ def split_name(name: str) -> tuple[str, Role] | None:
 
 
 def is_magnitude(name: str) -> bool:
-    """Whether a tensor makes its file a DoRA, which rescales the weights it changes."""
+    """True if a tensor makes its file a DoRA, which rescales the weights it changes."""
     return _MAGNITUDE.search(name) is not None
 
 

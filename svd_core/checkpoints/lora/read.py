@@ -34,7 +34,7 @@ class LoRA:
     unread: tuple[str, ...] = ()  # tensors that belong to no LoRA layer
 
     def report(self) -> str:
-        """How much of the file is in use, on one line."""
+        """The part of the file that is in use, on one line."""
         return describe_match(self.name, self.layers, self.unmatched, self.unread)
 
 
@@ -60,7 +60,7 @@ def read_lora(path: str | Path, shapes: Mapping[str, Shape]) -> LoRA:
 
 
 def describe_match(name: str, weights: Collection[str], unmatched: Sequence[str], unread: Sequence[str]) -> str:
-    """How much of a file is in use, on one line. weights: the names it changes; the rest as in `LoRA`."""
+    """The part of a file that is in use, on one line. weights: the names it changes; the rest as in `LoRA`."""
     text = f"{name}: matched {len(weights)} of {len(weights) + len(unmatched)} layers"
     rest = [*unmatched, *unread]
     if not rest:

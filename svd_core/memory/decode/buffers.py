@@ -83,7 +83,7 @@ class ClipBuffer:
         return Tile(0, self.shape[0], 0, self.shape[2])
 
     def ends_at(self, tile: Tile) -> tuple[bool, bool]:
-        """Whether the clip starts, and ends, with the tile."""
+        """True where the clip starts, and ends, with the tile."""
         return tile.start == 0, tile.stop == self.num_frames
 
     def adopt(self, x: Tensor) -> None:

@@ -181,7 +181,7 @@ def _explain_refusal(call: DecodeCall, room: _Room, free_device: int, free_host:
 
 
 def _describe_least(call: DecodeCall, free_device: int, free_host: int | None) -> str:
-    """What the plan that takes the least of the device needs, in words."""
+    """The needs, in words, of the plan that takes the least of the device."""
     footprints = [decode_footprint(call, plan) for plan in _list_least(call, free_host)]
     needed = min(footprints, key=lambda footprint: footprint.device)
     device, free = describe_bytes(needed.device), describe_bytes(free_device)

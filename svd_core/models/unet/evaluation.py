@@ -45,7 +45,7 @@ class Constants:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What all blocks are given."""
+    """Inputs that all blocks share."""
 
     emb: Tensor  # (b t) d or 1 d, the SiLU of the embedding
     context: Tensor  # (b t) m k

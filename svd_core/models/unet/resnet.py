@@ -80,7 +80,7 @@ class VideoResBlock(ResBlock):
         return frames_of_clips(clips, height, width)
 
     def _temporal_shift(self, call: Evaluation) -> Tensor:
-        """What the embedding adds between the temporal convolutions, b c t 1; 1 c 1 1 where all frames share one."""
+        """The embedding's addition between the temporal convolutions, b c t 1; 1 c 1 1 where all frames share one."""
         _, project = self.time_stack.emb_layers
         num_frames = call.num_frames if len(call.emb) > 1 else 1
         return rearrange(project(call.emb), "(b t) c -> b c t 1", t=num_frames)
