@@ -35,7 +35,7 @@ class Job:
             raise SVDError(f"{self.picture} does not exist; check the path.")
 
     def is_done(self, record: Metadata, overwrite: bool = False) -> bool:
-        """Whether what lies at the place is this clip.
+        """True if the file at the place is this clip.
 
         overwrite: also replace files of others. Raises SVDError where the place holds what must not be replaced.
         """
