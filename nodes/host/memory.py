@@ -15,6 +15,7 @@ from ...svd_core.memory.activations import UNetCall
 from ...svd_core.memory.device import USABLE
 from ...svd_core.memory.sampling import SamplingMemory, smallest_bytes
 from .folders import model_management
+from .versions import is_oom
 
 _RUN = "svd_run"  # key of the transformer_options
 
@@ -58,7 +59,7 @@ def make_memory(choice: str, device: torch.device, log_level: int = logging.INFO
     return SamplingMemory(
         choice,
         free=lambda: int(model_management.get_free_memory(device)),
-        is_oom=model_management.is_oom,
+        is_oom=is_oom,
         release=model_management.soft_empty_cache,
         limit=int(model_management.get_total_memory(device)),
         log_level=log_level,

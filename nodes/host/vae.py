@@ -21,6 +21,7 @@ from ...svd_core.models.autoencoder import Autoencoder
 from ...svd_core.models.layers import Layers
 from ...svd_core.pipeline.stages import encode_frames
 from .folders import ProgressBar, model_management
+from .versions import is_oom, output_dtype
 from .weights import load_part
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ class SVDVAE(comfy.sd.VAE):
             self.first_stage_model.encode(self.process_input(picture).to(self.device, torch.float32))
             for picture in pixels.split(1)
         ]
-        return torch.cat(latents).to(self.output_device, self.vae_output_dtype())
+        return torch.cat(latents).to(self.output_device, output_dtype(self))
 
     def decode(self, samples_in: Tensor, vae_options: dict[str, Any] | None = None) -> Tensor:
         """samples_in: t 4 h w. Returns t 8h 8w 3 in [0, 1]."""
@@ -119,9 +120,9 @@ class SVDVAE(comfy.sd.VAE):
             frames_at_once,
             device=self.device,
             free_memory=self.patcher.get_free_memory,
-            is_oom=model_management.is_oom,
+            is_oom=is_oom,
         )
-        frames = frames.to(self.output_device, self.vae_output_dtype())
+        frames = frames.to(self.output_device, output_dtype(self))
         return self.process_output(frames).movedim(1, -1)
 
     def get_sd(self) -> dict[str, Tensor]:

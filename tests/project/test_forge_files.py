@@ -21,8 +21,9 @@ def test_the_host_is_tested_in_every_version_that_can_be_had() -> None:
 
 def test_the_oldest_comfyui_is_the_one_that_users_are_told() -> None:
     oldest = next(iter(SDISTS))
-    assert f"ComfyUI {oldest.removesuffix('.0')} or newer" in (REPOSITORY / "README.md").read_text("utf-8")
+    assert f"ComfyUI {oldest} or newer" in (REPOSITORY / "README.md").read_text("utf-8")
     assert f'requires-comfyui = ">={oldest}"' in PROJECT
+    assert f'OLDEST_COMFYUI = "{oldest}"' in (REPOSITORY / "__init__.py").read_text("utf-8")
 
 
 def test_the_core_is_tested_from_the_oldest_python() -> None:

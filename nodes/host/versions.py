@@ -1,0 +1,22 @@
+"""What not every supported host has: the host is asked, and where it has no answer, the one of that time is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management as model_management
+import torch
+
+from ...svd_core.memory.device import is_out_of_memory
+
+
+def output_dtype(vae: Any) -> torch.dtype:
+    """Type of the latents and frames that a VAE hands on. Hosts before 0.18 have no choice of it."""
+    ask = getattr(vae, "vae_output_dtype", None)
+    return torch.float32 if ask is None else ask()
+
+
+def is_oom(error: Exception) -> bool:
+    """True if memory ran out. Hosts from 0.17 on tell, and clear what a failed allocation leaves behind."""
+    ask = getattr(model_management, "is_oom", is_out_of_memory)
+    return ask(error)
