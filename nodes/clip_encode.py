@@ -9,6 +9,7 @@ from torch import Tensor
 from ..svd_core.images import pictures
 from .host.folders import ALIASES, CATEGORY, io
 from .host.image_encoder import encode_pixels
+from .host.inputs import checked
 
 
 class SVDCLIPImageEncode(io.ComfyNode):
@@ -35,6 +36,7 @@ class SVDCLIPImageEncode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, clip_vision: Any, image: Tensor, fit: str) -> io.NodeOutput:
         size = getattr(clip_vision, "image_size", 224)
         pixels = pictures.to_encoder_pixels(pictures.to_image_tensor(image), size, fit)

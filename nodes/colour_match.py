@@ -8,6 +8,7 @@ from torch import Tensor
 from ..svd_core.errors import SVDError
 from ..svd_core.images.colours import match_colours
 from .host.folders import ALIASES, CATEGORY, io
+from .host.inputs import checked
 
 
 class SVDColourMatch(io.ComfyNode):
@@ -40,6 +41,7 @@ class SVDColourMatch(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, frames: Tensor, picture: Tensor, strength: float) -> io.NodeOutput:
         if len(frames) % len(picture):
             raise SVDError(

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..svd_core.errors import SVDError
 from ..svd_core.images.contact_sheet import SHEET_LAYOUTS, draw_sheet
 from .host.folders import ALIASES, CATEGORY, io
+from .host.inputs import checked
 from .host.latents import SEEDS, clip_length
 
 
@@ -56,6 +57,7 @@ class SVDContactSheet(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, images: Tensor, samples: dict[str, Any], pick: int, layout: str, width: int) -> io.NodeOutput:
         check_same_frames(len(images), len(samples["samples"]))
         clips = rearrange(images, "(b t) h w d -> b t h w d", t=clip_length(samples))

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..svd_core.checkpoints.releases import UNKNOWN
 from ..svd_core.images.pictures import size_like, to_image_tensor
 from .host.folders import ALIASES, CATEGORY, io, show_text
+from .host.inputs import checked
 from .host.sockets import pixel_multiple_of_model, release_of
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class SVDFitSize(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, image: Tensor, model: Any = None) -> io.NodeOutput:
         picture_height, picture_width = to_image_tensor(image[:1]).shape[-2:]
         release, multiple = release_of(model) or UNKNOWN, pixel_multiple_of_model(model)

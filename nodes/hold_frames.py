@@ -7,11 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from ..svd_core.diffusion.held_frames import hold_frames, parse_frame_ids, resize_masks
-from ..svd_core.diffusion.latents import check_latents
 from ..svd_core.images.pictures import FIT_MODES, fit_masks
 from .host.folders import ALIASES, CATEGORY, io
+from .host.inputs import checked
 from .host.latents import take_lone_clip
-from .host.sockets import check_vae
 from .host.vae import encode_like, video_size
 
 
@@ -59,6 +58,7 @@ class SVDHoldFrames(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         vae: Any,
@@ -68,8 +68,6 @@ class SVDHoldFrames(io.ComfyNode):
         fit: str,
         hold_mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        check_vae(vae)
-        check_latents(latent["samples"])
         clip = take_lone_clip(latent, "SVD Hold Frames")
         num_frames = len(clip)
         places = parse_frame_ids(frame_ids, num_frames)

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from ..svd_core.diffusion.latents import check_latents, correct_latents
+from ..svd_core.diffusion.latents import correct_latents
 from .host.folders import ALIASES, CATEGORY, io
+from .host.inputs import checked
 from .host.latents import clip_length
 
 
@@ -41,9 +42,9 @@ class SVDLatentCorrection(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, samples: dict[str, Any], post_normalize: bool, contrast_enhance_scale: float) -> io.NodeOutput:
         latents = samples["samples"]
-        check_latents(latents)
         clips = latents.split(clip_length(samples))
         corrected = [correct_latents(clip, post_normalize, contrast_enhance_scale) for clip in clips]
         return io.NodeOutput({**samples, "samples": torch.cat(corrected)})

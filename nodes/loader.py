@@ -6,9 +6,11 @@ import torch
 
 from ..svd_core.checkpoints import extend, open_checkpoint
 from ..svd_core.config import WEIGHT_DTYPE_NAMES
+from ..svd_core.errors import choose
 from ..svd_core.models.kernels.fp8 import FP8
 from .host.folders import ALIASES, CATEGORY, find_checkpoint, io, list_checkpoints
 from .host.image_encoder import SVDClipVision
+from .host.inputs import checked
 from .host.model import make_model
 from .host.sockets import attach_checkpoint
 from .host.vae import SVDVAE
@@ -71,6 +73,7 @@ class SVDLoader(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, checkpoint: str, weight_dtype: str, companion: str = NO_FILE, extension: str = NO_FILE
     ) -> io.NodeOutput:
@@ -79,7 +82,7 @@ class SVDLoader(io.ComfyNode):
         opened.require("unet", "vae", "clip")
         if extension != NO_FILE:
             opened = extend(opened, find_checkpoint(extension))
-        dtype = WEIGHT_DTYPES[weight_dtype]
+        dtype = WEIGHT_DTYPES[choose("weight dtype", weight_dtype, WEIGHT_DTYPES)]
         model = make_model(opened, dtype)
         attach_checkpoint(model, opened)
         if dtype == FP8:  # for the UNet only: the others are small, and their rounding would show more

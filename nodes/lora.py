@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .host.folders import ALIASES, CATEGORY, find_lora, io, list_loras
+from .host.inputs import checked
 from .host.lora import add_lora
-from .host.sockets import check_model
 
 
 class SVDLoRA(io.ComfyNode):
@@ -41,8 +41,8 @@ class SVDLoRA(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: Any, lora: str, strength: float) -> io.NodeOutput:
-        check_model(model, "SVD LoRA")
         if strength == 0:
             return io.NodeOutput(model)
         return io.NodeOutput(add_lora(model, find_lora(lora), strength))

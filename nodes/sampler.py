@@ -11,15 +11,16 @@ from ..svd_core.checkpoints.releases import advise
 from ..svd_core.config import AutoencoderConfig
 from ..svd_core.diffusion import schedules
 from ..svd_core.diffusion.guidance import GUIDANCE_KINDS, guidance_scale
-from ..svd_core.diffusion.latents import check_latents, check_num_frames
+from ..svd_core.diffusion.latents import check_num_frames
 from ..svd_core.diffusion.samplers import SAMPLERS
 from ..svd_core.diffusion.speed import SPEEDS, speed_mode
 from ..svd_core.memory.device import MEMORY_CHOICES
 from ..svd_core.models.embeddings import check_positions
 from .host.folders import ALIASES, CATEGORY, io
+from .host.inputs import checked
 from .host.latents import clip_length, count_pictures, join_clips, split_runs
 from .host.sampling import Sampling, sample_clips
-from .host.sockets import check_conditioning, check_model, num_positions, release_of
+from .host.sockets import num_positions, release_of
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +155,7 @@ class SVDSampler(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,
@@ -174,13 +176,9 @@ class SVDSampler(io.ComfyNode):
         speed: str = "exact",
     ) -> io.NodeOutput:
         samples = latent_image["samples"]
-        check_model(model, "SVD Sampler")
-        check_latents(samples)
         num_frames = clip_length(latent_image, count_pictures(positive) if positive else 1)
         check_num_frames(num_frames)
         check_positions(num_frames, num_positions(model))
-        for name, cond in (("positive", positive), ("negative", negative)):
-            check_conditioning(name, cond)
         log_advice(model, samples[:num_frames], positive)
 
         levels = model.get_model_object("model_sampling")

@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 
-from ..svd_core.diffusion.latents import check_latents
 from .host.folders import ALIASES, CATEGORY, io
+from .host.inputs import checked
 from .host.latents import clip_length
-from .host.sockets import check_vae
 from .host.vae import SVDVAE
 
 logger = logging.getLogger(__name__)
@@ -53,10 +52,9 @@ class SVDTemporalVAEDecode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, vae: Any, samples: dict[str, Any], frames_at_once: int, video_frames: int = 0) -> io.NodeOutput:
-        check_vae(vae)
         latents = samples["samples"]
-        check_latents(latents)
         clips = latents.split(clip_length(samples, num_frames=video_frames))
         if isinstance(vae, SVDVAE):
             return io.NodeOutput(torch.cat([vae.decode_clip(clip, frames_at_once) for clip in clips]))

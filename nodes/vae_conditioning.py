@@ -13,8 +13,9 @@ from ..svd_core.errors import SVDError
 from ..svd_core.images import pictures
 from ..svd_core.pipeline.stages import augment_picture
 from .host.folders import ALIASES, CATEGORY, io
+from .host.inputs import checked
 from .host.latents import NUM_FRAMES
-from .host.sockets import check_vae, pixel_multiple_of_vae
+from .host.sockets import pixel_multiple_of_vae
 
 
 class SVDVAEEncodeConditioning(io.ComfyNode):
@@ -110,6 +111,7 @@ class SVDVAEEncodeConditioning(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         vae: Any,
@@ -124,7 +126,6 @@ class SVDVAEEncodeConditioning(io.ComfyNode):
         augmentation_level: float,
         seed: int,
     ) -> io.NodeOutput:
-        check_vae(vae)
         MicroConditioning(fps, motion_bucket_id, augmentation_level)  # raises SVDError for other numbers
         pixels, embeds = pictures.to_image_tensor(image), clip_vision_output["image_embeds"]  # b 3 h w, b d
         check_same_pictures(len(pixels), len(embeds))

@@ -7,12 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ..svd_core.diffusion.latents import check_latents
 from ..svd_core.images.pictures import FIT_MODES
 from ..svd_core.pipeline.stages import check_video_length
 from .host.folders import ALIASES, CATEGORY, io
+from .host.inputs import checked
 from .host.latents import take_lone_clip
-from .host.sockets import check_vae
 from .host.vae import encode_like
 
 logger = logging.getLogger(__name__)
@@ -48,9 +47,8 @@ class SVDVideoEncode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, vae: Any, video: Tensor, latent: dict[str, Any], fit: str) -> io.NodeOutput:
-        check_vae(vae)
-        check_latents(latent["samples"])
         clip = take_lone_clip(latent, "SVD Video Encode")
         check_video_length(len(video), len(clip))
         if len(video) > len(clip):

@@ -1,15 +1,12 @@
-"""Checks of what is connected to our nodes, and what MODEL and VAE of SVD Loader tell of themselves."""
+"""What MODEL and VAE of SVD Loader tell of themselves."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import comfy.model_base
-
 from ...svd_core.checkpoints import Checkpoint
 from ...svd_core.checkpoints.releases import Release
 from ...svd_core.config import ModelConfig, UNetConfig
-from ...svd_core.errors import SVDError
 
 # Attachments of the MODEL. The host copies them when it clones the model for LoRA and patches.
 _RELEASE = "svd_release"
@@ -42,25 +39,3 @@ def num_positions(model: Any) -> int:
     """Number of frames that a MODEL has trained positions for; 0 for any number."""
     config = getattr(model.model.diffusion_model, "config", None)
     return config.num_positions if isinstance(config, UNetConfig) else 0
-
-
-def check_model(model: Any, node: str) -> None:
-    """Raises SVDError unless a MODEL is Stable Video Diffusion, ours or the host's."""
-    if not isinstance(model.model, comfy.model_base.SVD_img2vid):
-        raise SVDError(f"The model connected to {node} is not Stable Video Diffusion; use the MODEL of SVD Loader.")
-
-
-def check_vae(vae: Any) -> None:
-    """Raises SVDError for a VAE of another model family."""
-    vae.throw_exception_if_invalid()
-    if vae.latent_channels != 4 or getattr(vae, "latent_dim", 2) != 2:
-        raise SVDError("The VAE connected here belongs to another model family; use the VAE of SVD Loader.")
-
-
-def check_conditioning(name: str, cond: Any) -> None:
-    """Raises SVDError for conditioning without a picture, such as an encoded prompt."""
-    if not cond or any("concat_latent_image" not in options for _, options in cond):
-        raise SVDError(
-            f"The {name} conditioning holds no picture for SVD (text prompts mean nothing to it); "
-            "connect it to VAE Encode Conditioning."
-        )

@@ -66,8 +66,10 @@ def fit(image: Tensor, width: int, height: int, mode: str = "crop") -> Tensor:
 def fit_masks(masks: Tensor, width: int, height: int, fit_mode: str = "crop") -> Tensor:
     """Fit masks to the video like their pictures, so that what is drawn over a picture stays there; b h w.
 
-    masks: b h' w' in [0, 1]. Masks with the video's aspect, at any size, are left as they are. Bars of "pad" are free.
+    masks: b h' w' in [0, 1]; b may be left out, or an axis of one channel stand behind it. Masks with the video's
+    aspect, at any size, are left as they are. Bars of "pad" are free.
     """
+    masks = masks.reshape(-1, *masks.shape[-2:])
     h, w = masks.shape[-2:]
     return masks if w * height == h * width else fit(masks.float()[:, None], width, height, fit_mode)[:, 0]
 

@@ -37,9 +37,9 @@ def model(graph: Graph) -> Node:
     return graph.add("SVD_Loader", checkpoint=SMALL, weight_dtype="auto")
 
 
-def add_sampler(graph: Graph, model: Node, latent: list, **changes: list) -> Node:
-    conditioning = graph.add("TestPlainConditioning")[0]
-    inputs = {"positive": conditioning, "negative": conditioning, "latent_image": latent, **changes}
+def add_sampler(graph: Graph, model: Node, latent: list, picture: bool = True) -> Node:
+    conditioning = graph.add("TestPlainConditioning", picture=picture)[0]
+    inputs = {"positive": conditioning, "negative": conditioning, "latent_image": latent}
     settings = {"seed": 0, "steps": 2, "min_cfg": 1.0, "max_cfg": 2.0, "guidance": "linear", "denoise": 1.0}
     node = graph.add("SVD_Sampler", model=model[0], sampler="euler", schedule="karras", **settings, **inputs)
     graph.add("TestSaveTensors", name="never", latent=node[0])
@@ -69,7 +69,8 @@ def test_truncated_checkpoint(client: Client, host: Host, graph: Graph) -> None:
 
 
 def test_conditioning_without_a_picture(client: Client, graph: Graph, model: Node) -> None:
-    add_sampler(graph, model, graph.add("EmptyLatentImage", width=64, height=64, batch_size=4)[0])
+    latent = graph.add("EmptyLatentImage", width=64, height=64, batch_size=4)[0]
+    add_sampler(graph, model, latent, picture=False)
     node, sentence = failure(client, graph.prompt)
     assert node == "SVD_Sampler"
     assert "conditioning" in sentence

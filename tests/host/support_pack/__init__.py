@@ -3,6 +3,7 @@
 from .loader import TestNativeLoader
 from .model import TestCompiled, TestCountFrames, TestTorchAttention
 from .tensors import TestPlainConditioning, TestSaveTensors
+from .wrong import TestWrongThing
 
 NODES = (
     TestCompiled,
@@ -11,5 +12,6 @@ NODES = (
     TestPlainConditioning,
     TestSaveTensors,
     TestTorchAttention,
+    TestWrongThing,
 )
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}

@@ -50,15 +50,16 @@ class TestSaveTensors:
 
 
 class TestPlainConditioning:
-    """Conditioning as a text encoder makes it: no picture in it."""
+    """Conditioning as a text encoder makes it: no picture in it, unless `picture` is set."""
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {}}
+        return {"required": {}, "optional": {"picture": ("BOOLEAN", {"default": False})}}
 
     RETURN_TYPES = ("CONDITIONING",)
     FUNCTION = "make"
     CATEGORY = "SVD tests"
 
-    def make(self):
-        return ([[torch.zeros(1, 77, 768), {"pooled_output": torch.zeros(1, 768)}]],)
+    def make(self, picture=False):
+        options = {"concat_latent_image": torch.zeros(1, 4, 8, 8)} if picture else {}
+        return ([[torch.zeros(1, 77, 768), {"pooled_output": torch.zeros(1, 768), **options}]],)
