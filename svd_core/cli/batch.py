@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..checkpoints import Checkpoint, extend, open_checkpoint
 from ..diffusion.noise import seed_of_clip
 from ..errors import SVDError, choose
+from ..files import check_writable
 from ..memory.device import MEMORY_CHOICES
 from ..pipeline.clip import Clip
 from ..pipeline.given_frames import GivenFrames
@@ -61,10 +62,12 @@ class Batch:
         missing = self.find_missing()
         if done := len(self.jobs) - len(missing) - len(self.failures):
             print(f"{done} of {len(self.jobs)} clips are there already, made with these settings.")
-        if missing:
-            self._make(missing)
-        for job, error in self.failures.items():
-            print(f"svd-nodes: {job.place.name} was not made: {error}", file=sys.stderr)
+        try:
+            if missing:
+                self._make(missing)
+        finally:  # also when the run is interrupted
+            for job, error in self.failures.items():
+                print(f"svd-nodes: {job.place.name} was not made: {error}", file=sys.stderr)
         if not self.failures:
             return 0
         return NONE_MADE if len(self.failures) == len(self.jobs) else SOME_FAILED
@@ -75,27 +78,39 @@ class Batch:
         for job in self.jobs:
             try:
                 job.check_picture()
-                # The files of the run are hashed only where something is there to compare with.
-                if job.is_place_free or not job.is_done(
-                    self.recorder.record(job.picture, job.seed), self.options.overwrite
-                ):
+                if self._is_missing(job):
                     missing.append(job)
             except SVDError as error:
                 self.failures[job] = error
         return missing
 
+    def _is_missing(self, job: Job) -> bool:
+        """Raises SVDError where the place holds what must not be replaced."""
+        # The files of the run are hashed only where something is there to compare with.
+        return job.is_place_free or not job.is_done(self.recorder.record(job.picture, job.seed), self.options.overwrite)
+
     def _make(self, jobs: list[Job]) -> None:
         pipe = self._load_pipeline()
         for job in tqdm(jobs, desc="clips", disable=None if len(jobs) > 1 else True):
             try:
-                record = self.recorder.record(job.picture, job.seed)
-                clip = self._animate(pipe, job)
+                if self._is_missing(job):  # still: another run may work on the same folder
+                    self._make_one(pipe, job)
             except SVDError as error:
                 self.failures[job] = error
-                continue
-            _make_folder(job.place.parent)
-            clip.save(job.target, self.options.quality, record)
-            tqdm.write(str(job.place))
+            else:
+                tqdm.write(str(job.place))
+
+    def _make_one(self, pipe: SVDPipeline, job: Job) -> None:
+        _make_folder(job.place.parent)
+        check_writable(job.place)
+        record = self.recorder.record(job.picture, job.seed)
+        clip = self._animate(pipe, job)
+        try:
+            if self._is_missing(job):
+                clip.save(job.target, self.options.quality, record)
+        except SVDError:
+            if self._is_missing(job):  # otherwise another run has made the same clip in the meantime
+                raise
 
     def _load_pipeline(self) -> SVDPipeline:
         options = self.options

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SVDError
+from ..files import is_free
 from ..video import SUFFIXES, Metadata, load_metadata
 from ..video.format import find_frames, is_pattern
 from .records import is_same_clip
@@ -27,7 +28,7 @@ class Job:
 
     @property
     def is_place_free(self) -> bool:
-        return not self.place.exists() or (self.place.is_dir() and not any(self.place.iterdir()))
+        return is_free(self.place)
 
     def check_picture(self) -> None:
         """Raises SVDError for a missing picture."""

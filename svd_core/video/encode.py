@@ -62,7 +62,7 @@ def _encode(frames: Iterator[np.ndarray], path: Path, form: VideoFormat, codec: 
             f"This PyAV cannot write {container}: it lacks {codec}; install PyAV from its own wheels."
         ) from error
     except FFmpegError as error:
-        raise OSError(str(error)) from error
+        raise OSError(error.errno, error.strerror) from error
 
 
 def _crop_to_even(picture: np.ndarray) -> np.ndarray:

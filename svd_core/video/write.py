@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,7 @@ def read_frames(frames: Any) -> Iterator[np.ndarray]:
         shape = tuple(getattr(frames, "shape", ()))
         raise SVDError(f"The frames have the shape {shape}; give a list of pictures, or frames x height x width x 3.")
     size = None
-    for index, frame in enumerate(frames):
-        picture = _to_uint8(frame, index)
+    for index, picture in enumerate(_read_pictures(frames)):
         size = size or picture.shape
         if picture.shape != size:
             raise SVDError(
@@ -78,6 +78,18 @@ def read_frames(frames: Any) -> Iterator[np.ndarray]:
         yield picture
     if size is None:
         raise SVDError("There are no frames to write; give at least one.")
+
+
+def _read_pictures(frames: Iterable[Any]) -> Iterator[np.ndarray]:
+    """Frames may be read from files only now; such an error is not one of the place they are written to."""
+    waiting = iter(frames)
+    for index in count():
+        try:
+            yield _to_uint8(next(waiting), index)
+        except StopIteration:
+            return
+        except OSError as error:
+            raise SVDError(f"Frame {index} cannot be read ({error}); give another.") from error
 
 
 def _to_uint8(frame: Any, index: int) -> np.ndarray:

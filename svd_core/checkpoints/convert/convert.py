@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from ...errors import SVDError
-from ...files import write_whole_file, write_whole_folder
+from ...files import check_writable, is_free, write_whole_file, write_whole_folder
 from ..entries import Entries, keep
 from ..header import PICKLE_SUFFIXES, read_header
 from ..layouts import FOLDERS, STEMS, read_files
@@ -55,6 +55,7 @@ def convert_checkpoint(
     """
     source, target = Path(source), Path(target)
     _check_target(target, overwrite)
+    check_writable(target)
     checkpoint = open_checkpoint(source, companion)
     to_file = target.suffix.lower() == SINGLE
     contents = _list_contents(checkpoint, source, to_file, alone=companion is None)
@@ -69,6 +70,7 @@ def convert_checkpoint(
             path = beside / name
             path.parent.mkdir(parents=True, exist_ok=True)
             write_entries(path, entries, dtype, contents.metadata, checkpoint.open_file, bar.update)
+        _check_target(target, overwrite)  # again: something may have come there in the meantime
     return target
 
 
@@ -99,9 +101,11 @@ def _copy_folder(source: Path) -> _Contents:
 def _check_target(target: Path, overwrite: bool) -> None:
     if target.suffix.lower() in PICKLE_SUFFIXES:
         raise SVDError(f"{target.name} would be a pickle; end the name in {SINGLE}, or give a folder.")
-    if target.is_dir() and (target.suffix.lower() == SINGLE or any(target.iterdir())):
+    to_file = target.suffix.lower() == SINGLE
+    free = is_free(target)
+    if target.is_dir() and (to_file or not free):
         raise SVDError(f"The folder {target} already exists; choose another name, or remove it.")
-    if target.is_file() and not (overwrite and target.suffix.lower() == SINGLE):
+    if not free and not (overwrite and to_file):
         raise SVDError(f"{target} already exists; choose another name, or overwrite it.")
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from svd_core.checkpoints import open_checkpoint
 from svd_core.checkpoints.convert import convert_checkpoint
 from svd_core.checkpoints.releases import DEMO_CHECKPOINT
+from svd_core.checkpoints.write import write_entries
 from svd_core.config import AutoencoderConfig, ModelConfig
 from svd_core.errors import SVDError
 from tests.core.video.test_video_formats import full_disk
@@ -218,6 +220,25 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     before = tensors(source)
     convert_checkpoint(source, source, overwrite=True)
     assert_equal(tensors(source), before)
+
+
+def test_what_comes_in_the_meantime_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_beside(*arguments: Any) -> None:
+        (tmp_path / "new.safetensors").write_text("mine")
+        write_entries(*arguments)
+
+    source = source_of(tmp_path, "single")
+    monkeypatch.setattr("svd_core.checkpoints.convert.convert.write_entries", write_beside)
+    with pytest.raises(SVDError, match="already exists"):
+        convert_checkpoint(source, tmp_path / "new.safetensors")
+    assert (tmp_path / "new.safetensors").read_text() == "mine" and len(os.listdir(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("target", ["missing/new", "n" * 300, "n" * 300 + ".safetensors", "source/new", "a\0b"])
+def test_a_place_that_cannot_be_is_told_before_the_source_is_read(tmp_path: Path, target: str) -> None:
+    (tmp_path / "source").touch()
+    with pytest.raises(SVDError, match=r"make it first|shorter name|no name for a file"):
+        convert_checkpoint(tmp_path / "source", tmp_path / target)
 
 
 # Memory

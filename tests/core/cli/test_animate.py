@@ -27,6 +27,8 @@ from svd_core.checkpoints.layouts import read_files
 from svd_core.cli import main
 from svd_core.cli.options import LoRAOption, parse_lora
 from svd_core.cli.records import hash_file
+from svd_core.errors import SVDError
+from svd_core.pipeline.clip import Clip
 from tests.support.random_lora import random_factors, write_lora
 from tools.comfyui import REPOSITORY
 
@@ -160,6 +162,80 @@ def test_one_bad_picture_does_not_stop_the_rest(animate: Animate, desk: Path, ca
     assert first.startswith("svd-nodes: missing.mp4 was not made") or second.startswith("svd-nodes: missing.mp4")
     assert "1.mp4 was not made" in first + second and "cannot be read as a picture" in first + second
     assert animate("pictures/1.png", "-o", "out") == 2  # none at all
+
+
+def refuse_to_save(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
+    save = Clip.save
+
+    def refuse(clip: Clip, path: Path, *options: object) -> Path:
+        if path.stem == name:
+            raise error
+        return save(clip, path, *options)
+
+    monkeypatch.setattr(Clip, "save", refuse)
+
+
+def test_a_clip_that_cannot_be_saved_does_not_stop_the_rest(animate: Animate, desk: Path, monkeypatch, capsys) -> None:
+    refuse_to_save(monkeypatch, "1", SVDError("1.mp4 cannot be written (No space left on device); free some space."))
+    assert animate("pictures", "-o", "out") == 1
+    assert files(desk / "out") == ["0.mp4", "2.mp4"]
+    assert "svd-nodes: 1.mp4 was not made: 1.mp4 cannot be written" in capsys.readouterr().err
+
+
+def test_a_name_too_long_does_not_stop_the_rest(animate: Animate, desk: Path, capsys) -> None:
+    """The picture's name is just short enough, its clip's is not."""
+    (desk / "pictures" / "1.png").rename(desk / "pictures" / f"{'n' * 251}.jpg")
+    assert animate("pictures", "-o", "out", "--format", "webm") == 1
+    assert files(desk / "out") == ["0.webm", "2.webm"]
+    assert "File name too long" in capsys.readouterr().err
+
+
+def test_an_interrupted_batch_still_says_what_failed(animate: Animate, desk: Path, monkeypatch, capsys) -> None:
+    (desk / "pictures" / "0.png").write_text("no picture")
+    refuse_to_save(monkeypatch, "1", KeyboardInterrupt())
+    assert animate("pictures", "-o", "out") == 130
+    assert "0.mp4 was not made" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_known_before_the_sampling(
+    animate: Animate, desk: Path, monkeypatch, capsys
+) -> None:
+    (desk / "out").touch()
+    monkeypatch.setattr(SVDPipeline, "__call__", lambda *_, **__: pytest.fail("a clip was made"))
+    assert animate("pictures", "-o", "out") == 2
+    assert capsys.readouterr().err.count("The folder out cannot be made") == 3
+
+
+@pytest.mark.parametrize("format", ["mp4", "png"])
+def test_what_another_run_makes_in_the_meantime_is_not_made_again(
+    animate: Animate, desk: Path, monkeypatch, capsys, format: str
+) -> None:
+    made: list[int] = []
+    call = SVDPipeline.__call__
+
+    def be_slow(pipe: SVDPipeline, *given: object, **options: object) -> Clip:
+        made.append(len(made))
+        if len(made) == 1:
+            assert animate("pictures", "-o", "out", "--format", format) == 0
+        return call(pipe, *given, **options)
+
+    monkeypatch.setattr(SVDPipeline, "__call__", be_slow)
+    assert animate("pictures", "-o", "out", "--format", format) == 0
+    assert len(made) == 4  # three by the other run, and one by both
+    assert not capsys.readouterr().err
+
+
+def test_a_file_that_comes_in_the_meantime_is_not_replaced(animate: Animate, desk: Path, monkeypatch, capsys) -> None:
+    call = SVDPipeline.__call__
+
+    def be_slow(pipe: SVDPipeline, *given: object, **options: object) -> Clip:
+        (desk / "out" / "0.mp4").write_text("theirs")
+        return call(pipe, *given, **options)
+
+    monkeypatch.setattr(SVDPipeline, "__call__", be_slow)
+    assert animate("pictures/0.png", "-o", "out") == 2
+    assert (desk / "out" / "0.mp4").read_text() == "theirs"
+    assert "was not made by this program" in capsys.readouterr().err
 
 
 def start(*words: str, **pipes: int) -> subprocess.Popen[bytes]:

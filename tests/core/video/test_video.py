@@ -178,6 +178,16 @@ def test_an_encode_that_fails_midway_leaves_everything_as_it_was(tmp_path: Path,
     assert not existing or path.read_bytes() == b"an older video"
 
 
+def test_a_frame_that_cannot_be_read_is_not_blamed_on_the_place(tmp_path: Path):
+    """Pillow reads a picture when its pixels are asked for."""
+    Image.fromarray(clip()[0]).save(tmp_path / "frame.png")
+    whole = (tmp_path / "frame.png").read_bytes()
+    (tmp_path / "frame.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SVDError, match=r"Frame 0 cannot be read .*truncated"):
+        save_video([Image.open(tmp_path / "frame.png")], tmp_path / "clip.mp4")
+    assert os.listdir(tmp_path) == ["frame.png"]
+
+
 def test_an_older_video_stays_where_it_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def refuse(source: Path, target: Path) -> None:
         raise PermissionError(13, "The process cannot access the file")
