@@ -20,6 +20,7 @@ from ..pipeline.given_frames import GivenFrames
 from ..pipeline.pipeline import SVDPipeline
 from ..pipeline.resolve import resolve_settings
 from ..pipeline.settings import ClipSettings, ResolvedSettings, RunOptions
+from ..video.write import check_format
 from .given import GivenFiles, read_picture
 from .jobs import Job, check_places, list_jobs
 from .options import find_dtype, read_settings
@@ -51,6 +52,8 @@ class Batch:
             read_settings(options, ClipSettings), checkpoint.config, checkpoint.release, checkpoint.num_frames
         )
         files = GivenFiles.from_options(options, settings.num_frames)
+        for job in jobs[:1]:  # all have one format
+            check_format(job.target, settings.fps, options.quality)
         check_places(jobs, files.list_places())
         choose("memory choice", options.memory, MEMORY_CHOICES)
         check_device(options.device)

@@ -1,10 +1,10 @@
-"""One writer per format: H.264 and VP9 through PyAV; GIF, WebP and folders of PNGs through Pillow."""
+"""One writer per format: H.264 and VP9 through PyAV; GIFs and folders of PNGs through Pillow."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
-from fractions import Fraction
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,41 @@ import numpy as np
 
 from ..errors import SVDError, needing
 from ..files import write_whole_folder
-from .format import COMMENT, EXIF_DESCRIPTION, PNG_COMMENT, PNG_FPS, VideoFormat, number_name
+from .format import COMMENT, PNG_COMMENT, PNG_FPS, VideoFormat, format_size, number_name
+from .timing import GIF_CLOCK, frame_durations
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+H264, VP9 = "libx264", "libvpx-vp9"
 CONTAINERS_WITH_INDEX = ("mp4", "mov")
 H264_MAX_CRF, VP9_MAX_CRF = 51, 63
-GIF_TICK, WEBP_TICK = 10, 1  # milliseconds
-MAX_GIF_FPS = 100
 
 
 # --- videos ------------------------------------------------------------------------------------------------------
 
 
+def check_encoder(suffix: str) -> None:
+    """Raises SVDError if PyAV, or the encoder that it needs for files of this suffix, is missing."""
+    with needing("av", "Writing a video"):
+        import av.codec
+        from av.codec.codec import UnknownCodecError
+
+    encoder = VP9 if suffix == ".webm" else H264
+    try:
+        av.codec.Codec(encoder, "w")
+    except UnknownCodecError as error:
+        raise SVDError(
+            f"This PyAV cannot write {suffix} files: it lacks {encoder}; "
+            "install PyAV from its own wheels, or write a .webp."
+        ) from error
+
+
 def write_h264(frames: Iterator[np.ndarray], path: Path, form: VideoFormat) -> None:
-    _encode(frames, path, form, "libx264", {"crf": str(_choose_crf(form, H264_MAX_CRF))})
+    _encode(frames, path, form, H264, {"crf": str(_choose_crf(form, H264_MAX_CRF))})
 
 
 def write_vp9(frames: Iterator[np.ndarray], path: Path, form: VideoFormat) -> None:
     crf = {"lossless": "1"} if form.quality == 10 else {"crf": str(_choose_crf(form, VP9_MAX_CRF))}
-    _encode(frames, path, form, "libvpx-vp9", {**crf, "b": "0", "row-mt": "1", "cpu-used": "4"})
+    _encode(frames, path, form, VP9, {**crf, "b": "0", "row-mt": "1", "cpu-used": "4"})
 
 
 def _choose_crf(form: VideoFormat, highest: int) -> int:
@@ -38,15 +54,14 @@ def _choose_crf(form: VideoFormat, highest: int) -> int:
 
 
 def _encode(frames: Iterator[np.ndarray], path: Path, form: VideoFormat, codec: str, options: dict[str, str]) -> None:
-    with needing("av", "Writing a video"):
-        import av
-        from av.codec.codec import UnknownCodecError
-        from av.error import FFmpegError
+    import av
+    from av.error import FFmpegError
 
     first = next(frames)
     container = CONTAINERS[path.suffix.lower()]
     try:
-        with av.open(str(path), mode="w", format=container, options=_container_options(container)) as file:
+        # An absolute path, because FFmpeg takes "shot:1.mp4" for a protocol.
+        with av.open(str(path.absolute()), mode="w", format=container, options=_container_options(container)) as file:
             if form.comment:
                 file.metadata[COMMENT] = form.comment
             stream: Any = file.add_stream(codec, rate=form.rate, options=options)
@@ -57,12 +72,11 @@ def _encode(frames: Iterator[np.ndarray], path: Path, form: VideoFormat, codec: 
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(_crop_to_even(picture)), format="rgb24")
                 file.mux(stream.encode(frame))
             file.mux(stream.encode())  # what the encoder still holds back
-    except UnknownCodecError as error:
-        raise SVDError(
-            f"This PyAV cannot write {container}: it lacks {codec}; install PyAV from its own wheels."
-        ) from error
     except FFmpegError as error:
-        raise OSError(error.errno, error.strerror) from error
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror) from error
+        size = f"{format_size(first.shape)} at {float(form.rate):g} frames per second"
+        raise SVDError(f"{size} cannot be written as {container} ({error}); choose another size or format.") from error
 
 
 def _crop_to_even(picture: np.ndarray) -> np.ndarray:
@@ -93,44 +107,21 @@ def _tag_colours(codec: Any) -> None:
 
 
 def write_gif(frames: Iterator[np.ndarray], path: Path, form: VideoFormat) -> None:
-    """Each frame gets its own 256 colours; quality changes nothing."""
-    if form.rate > MAX_GIF_FPS:
-        raise SVDError(f"A GIF plays at most {MAX_GIF_FPS} frames per second, not {float(form.rate):g}; write a .webp.")
-    _write_animation(frames, path, form.rate, GIF_TICK, **({"comment": form.comment} if form.comment else {}))
-
-
-def write_webp(frames: Iterator[np.ndarray], path: Path, form: VideoFormat) -> None:
-    from PIL import Image
-
-    options: dict[str, Any] = {"lossless": True} if form.quality == 10 else {"quality": 10 * form.quality}
-    if form.comment:
-        options["exif"] = exif = Image.Exif()
-        exif[EXIF_DESCRIPTION] = form.comment
-    _write_animation(frames, path, form.rate, WEBP_TICK, **options)
-
-
-def _write_animation(frames: Iterator[np.ndarray], path: Path, rate: Fraction, tick: int, **options: Any) -> None:
+    """Each frame gets its own 256 colours; quality changes nothing. Equal neighbours are stored as one longer frame."""
     from PIL import Image
 
     first, *rest = (Image.fromarray(np.ascontiguousarray(frame)) for frame in frames)
-    durations = _frame_durations(rate, tick)
-    shown = [next(durations) for _ in (first, *rest)]
-    first.save(path, save_all=True, append_images=rest, duration=shown, loop=0, **options)
-
-
-def _frame_durations(rate: Fraction, tick: int) -> Iterator[int]:
-    """Milliseconds per frame, in whole ticks whose sum never drifts from the frame rate."""
-    ends = (tick * round(index * 1000 / rate / tick) for index in count(1))
-    start = 0
-    for end in ends:
-        yield end - start
-        start = end
+    durations = [duration for _, duration in zip((first, *rest), frame_durations(form.rate, GIF_CLOCK), strict=False)]
+    try:
+        first.save(path, save_all=True, append_images=rest, duration=durations, loop=0, comment=form.described)
+    except (OverflowError, struct.error) as error:  # its numbers have 16 bits
+        raise SVDError(
+            "A .gif file holds at most 65535 pixels a side, and shows a picture for at most 655 seconds; write a .webp."
+        ) from error
 
 
 def write_pngs(frames: Iterator[np.ndarray], pattern: Path, form: VideoFormat) -> None:
     """Write a new folder with one PNG per frame, counted from 0; each holds the frame rate and the metadata."""
-    if pattern.suffix.lower() != ".png":
-        raise SVDError(f"Frames are written as PNG, not as {pattern.suffix}; end {pattern.name} in .png.")
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 

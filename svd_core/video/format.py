@@ -21,7 +21,11 @@ COMMENT = "comment"  # FFmpeg's containers and GIF
 PNG_COMMENT, PNG_FPS = "Comment", "fps"  # the first is a keyword of the PNG specification
 EXIF_DESCRIPTION = 0x010E  # WebP; ASCII
 
-_NUMBER = re.compile(r"%(0\d+)?d")  # as in C's printf
+_NUMBER = re.compile(r"%(0\d{1,2})?d")  # as in C's printf; 99 digits at most
+_RATE = re.compile(r"\d{1,9}([./]\d{1,9})?", re.ASCII)
+_RATE_LINE = "fps="  # before the metadata, in comments of formats without a frame rate
+MIN_RATE, MAX_RATE = Fraction(1, 10), Fraction(1000)
+_MAX_DEPTH = 50  # of metadata in metadata
 
 
 @dataclass(frozen=True)
@@ -32,19 +36,39 @@ class VideoFormat:
     quality: float  # 0 to 10
     comment: str  # empty for none
 
+    @property
+    def described(self) -> str:
+        """The comment for formats that store durations only, with the exact rate before it."""
+        return f"{_RATE_LINE}{self.rate}\n{self.comment}"
+
 
 def check_quality(quality: float) -> float:
     """Return `quality`; raises SVDError unless it is 0 to 10."""
     if not 0 <= quality <= 10:
-        raise SVDError(f"quality is {quality:g} and must be 0 to 10; 5 is usual, 8 looks lossless.")
+        raise SVDError(f"quality is {_print_number(quality)} and must be 0 to 10; 5 is usual, 8 looks lossless.")
     return quality
 
 
 def check_rate(fps: float) -> Fraction:
     """Frames per second as a fraction that containers can store; raises SVDError unless it is 0.1 to 1000."""
-    if not 0.1 <= fps <= 1000:
-        raise SVDError(f"fps is {fps:g} and must be 0.1 to 1000; 7 is usual.")
+    if not MIN_RATE <= fps <= MAX_RATE:
+        raise SVDError(f"fps is {_print_number(fps)} and must be 0.1 to 1000; 7 is usual.")
     return Fraction(fps).limit_denominator(1001)  # 23.976 is 24000/1001
+
+
+def _print_number(value: float) -> str:
+    try:
+        return f"{value:g}"
+    except OverflowError:  # a whole number of hundreds of digits
+        return "too large"
+
+
+def read_rate(text: Any) -> Fraction | None:
+    """The frame rate of a text such as "24000/1001" or "7.5"; None for any other."""
+    if not isinstance(text, str) or not _RATE.fullmatch(text) or re.search("/0+$", text):
+        return None
+    rate = Fraction(text)
+    return rate if MIN_RATE <= rate <= MAX_RATE else None
 
 
 def format_size(shape: tuple[int, ...]) -> str:
@@ -60,18 +84,36 @@ def write_comment(metadata: Mapping[str, Any] | None) -> str:
     if not metadata:
         return ""
     try:
-        return json.dumps(metadata, ensure_ascii=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        comment = json.dumps(metadata, ensure_ascii=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
         raise SVDError(f"The metadata cannot be written as JSON ({error}); give texts, numbers and lists.") from error
+    if not read_comment(comment)[1]:
+        raise SVDError(f"The metadata would not be read again; give a dictionary, nested at most {_MAX_DEPTH} times.")
+    return comment
 
 
-def read_comment(comment: str | bytes | None) -> Metadata:
-    """The metadata that `write_comment` wrote; empty for comments of other programs."""
+def read_comment(comment: Any) -> tuple[Fraction | None, Metadata]:
+    """The rate and the metadata of a comment of ours; None and empty for comments of other programs."""
+    text = comment.decode("utf-8", "replace") if isinstance(comment, bytes) else comment
+    if not isinstance(text, str):
+        return None, {}
+    rate = None
+    if text.startswith(_RATE_LINE):
+        line, _, text = text.partition("\n")
+        rate = read_rate(line.removeprefix(_RATE_LINE))
     try:
-        value = json.loads(comment or "")
-    except (UnicodeDecodeError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return rate, {}
+    return rate, value if isinstance(value, dict) and _is_shallow(value, _MAX_DEPTH) else {}
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    """False for values within values so deep that a program which walks them could fail."""
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_shallow(each, levels - 1) for each in inner)
 
 
 # --- folders of numbered frames ----------------------------------------------------------------------------------
@@ -113,4 +155,4 @@ def _list_files(folder: Path) -> list[Path]:
 def _split_numbers(path: Path) -> list[tuple[bool, int, str]]:
     """Sort key that compares numbers by value, so that frame 10 comes after frame 9."""
     parts = re.split(r"(\d+)", path.name.lower())
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]

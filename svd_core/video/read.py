@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from .format import (
     format_size,
     is_pattern,
     read_comment,
+    read_rate,
 )
 
 ANIMATION_SUFFIXES = (".gif", *PICTURE_SUFFIXES)
@@ -76,7 +76,7 @@ def _read_container(path: Path, max_frames: int | None) -> Video:
         from av.error import FFmpegError
 
     try:
-        with av.open(str(path)) as file:
+        with av.open(str(path.absolute())) as file:
             if not file.streams.video:
                 raise SVDError(f"{path.name} has no pictures in it; give a video file.")
             stream = file.streams.video[0]
@@ -85,7 +85,7 @@ def _read_container(path: Path, max_frames: int | None) -> Video:
             metadata = {key.lower(): value for key, value in file.metadata.items()}
     except (FFmpegError, OSError) as error:
         raise SVDError(f"{path.name} cannot be read as a video ({error}); give another file.") from error
-    return Video(_stack_frames(frames, path), float(rate) if rate else None, read_comment(metadata.get(COMMENT)))
+    return Video(_stack_frames(frames, path), float(rate) if rate else None, read_comment(metadata.get(COMMENT))[1])
 
 
 def _turn_upright(frame: Any) -> np.ndarray:
@@ -136,15 +136,13 @@ def _read_folder(path: Path, max_frames: int | None) -> Video:
 
 
 def _read_rate(picture: Any) -> float | None:
-    try:
-        return float(Fraction(picture.info.get(PNG_FPS, "")))
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
+    rate = read_rate(picture.info.get(PNG_FPS))
+    return None if rate is None else float(rate)
 
 
 def _read_metadata(picture: Any) -> Metadata:
     comments = (picture.info.get(COMMENT), picture.info.get(PNG_COMMENT), picture.getexif().get(EXIF_DESCRIPTION))
-    return next(filter(None, map(read_comment, comments)), {})
+    return next(filter(None, (read_comment(comment)[1] for comment in comments)), {})
 
 
 def _stack_frames(frames: Sequence[np.ndarray], path: Path) -> np.ndarray:

@@ -11,8 +11,10 @@ import numpy as np
 
 from ..errors import SVDError
 from ..files import write_whole_file
-from .encode import write_gif, write_h264, write_pngs, write_vp9, write_webp
+from .encode import check_encoder, write_gif, write_h264, write_pngs, write_vp9
 from .format import VideoFormat, check_quality, check_rate, format_size, is_pattern, write_comment
+from .timing import GIF_CLOCK, WEBP_CLOCK, check_browser_rate
+from .webp import write_webp
 
 _WRITERS: dict[str, Callable[[Iterator[np.ndarray], Path, VideoFormat], None]] = {
     ".mp4": write_h264,
@@ -22,6 +24,7 @@ _WRITERS: dict[str, Callable[[Iterator[np.ndarray], Path, VideoFormat], None]] =
     ".gif": write_gif,
     ".webp": write_webp,
 }
+_CLOCKS = {".gif": GIF_CLOCK, ".webp": WEBP_CLOCK}
 SUFFIXES = tuple(_WRITERS)
 
 
@@ -38,28 +41,43 @@ def save_video(
     of the frame in it, such as "frames/%04d.png": a new folder of PNGs, which lose nothing.
 
     frames: PIL images or pictures h w 3, in a list or coming one by one; or an array or tensor t h w 3; uint8, or
-    floats in [0, 1]. fps: frames per second, 0.1 to 1000 (at most 100 in a GIF); by default a Clip's own, else 7.
-    quality: 0 (small) to 10 (lossless except for the colour format, which some players refuse; lossless in .webp);
-    H.264 gets crf = int((1 - quality / 10) * 51). metadata: anything JSON can hold, written into the file;
-    `load_metadata` reads it. The video formats store colour at half size, so odd sides lose their last row or column
-    there. The file appears whole or not at all: it is written beside its place and renamed. Raises SVDError for frames,
-    names and places that cannot be used.
+    floats in [0, 1]. fps: frames per second, 0.1 to 1000 (at most 50 in .gif and 90 in .webp, because browsers slow
+    shorter frames down); by default a Clip's own, else 7. quality: 0 (small) to 10 (lossless except for the colour
+    format, which some players refuse; lossless in .webp); H.264 gets crf = int((1 - quality / 10) * 51). metadata: a
+    dictionary of anything JSON can hold, written into the file; `load_metadata` reads it. Every frame is kept in every
+    format: `load_video` gives as many, at the same fps. The video formats store colour at half size, so odd sides lose
+    their last row or column there. The file appears whole or not at all: it is written beside its place and renamed.
+    Raises SVDError for frames, names and places that cannot be used.
     """
     path = Path(path)
-    rate = check_rate(getattr(frames, "fps", 7.0) if fps is None else fps)
-    form = VideoFormat(rate, check_quality(quality), write_comment(metadata))
+    speed = getattr(frames, "fps", 7.0) if fps is None else fps
+    check_format(path, speed, quality)
+    form = VideoFormat(check_rate(speed), quality, write_comment(metadata))
     if is_pattern(path):
         write_pngs(read_frames(frames), path, form)
         return path
-    write = _WRITERS.get(path.suffix.lower())
-    if write is None:
+    with write_whole_file(path) as beside:
+        _WRITERS[path.suffix.lower()](read_frames(frames), beside, form)
+    return path
+
+
+def check_format(path: Path, fps: float, quality: float) -> None:
+    """Check all that is known before there are frames. Raises SVDError for what `save_video` would refuse."""
+    rate = check_rate(fps)
+    check_quality(quality)
+    suffix = path.suffix.lower()
+    if is_pattern(path):
+        if suffix != ".png":
+            raise SVDError(f"Frames are written as PNG, not as {path.suffix}; end {path.name} in .png.")
+    elif suffix not in _WRITERS:
         raise SVDError(
             f"The video container of {path.name} is unknown; end the name in {', '.join(SUFFIXES)}, "
             f"or give a name such as frames/%04d.png for a folder of frames."
         )
-    with write_whole_file(path) as beside:
-        write(read_frames(frames), beside, form)
-    return path
+    elif suffix in _CLOCKS:
+        check_browser_rate(rate, _CLOCKS[suffix], suffix)
+    else:
+        check_encoder(suffix)
 
 
 def read_frames(frames: Any) -> Iterator[np.ndarray]:

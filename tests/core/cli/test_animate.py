@@ -70,6 +70,27 @@ def test_every_format_is_skipped_when_it_is_there(animate: Animate, desk: Path, 
     assert (desk / "out" / f"0.{format}").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        (("-o", "clip.gif", "--fps", "60"), "at most 50 frames per second, not 60"),
+        (("-o", "out", "--format", "webp", "--fps", "100"), "at most 90 frames per second, not 100"),
+        (("-o", "clip.mp4"), "needs the Python library av"),
+        (("-o", "out", "--format", "webm", "--dry-run"), "needs the Python library av"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_work(
+    animate: Animate, desk: Path, words: tuple[str, ...], reason: str, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.setitem(sys.modules, "av.codec", None)
+    monkeypatch.delattr(SVDPipeline, "from_checkpoint")
+    before = files(desk)
+    assert animate("pictures/0.png", *words) == 2
+    assert reason in capsys.readouterr().err
+    assert files(desk) == before
+
+
 def test_frames_are_skipped_too_and_never_mixed(animate: Animate, desk: Path, capsys) -> None:
     assert animate("pictures/0.png", "-o", "out", "--format", "png") == 0
     assert files(desk / "out") == ["0/0000.png", "0/0001.png", "0/0002.png"]

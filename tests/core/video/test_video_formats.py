@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 from collections.abc import Iterator
@@ -232,7 +233,10 @@ def test_a_folder_with_something_in_it_stays_as_it_is(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("clip.gif", {"fps": 120}, "at most 100"),
+        ("clip.mp4", {"metadata": ["a list"]}, "give a dictionary"),
+        ("clip.mp4", {"metadata": json.loads('{"a":' * 60 + "1" + "}" * 60)}, "nested at most 50 times"),
+        ("clip.mp4", {"metadata": json.loads('{"a":' * 900 + "1" + "}" * 900)}, "The metadata"),
+        ("frames/%0999999999d.png", {}, "container"),
         ("frames/%d.jpg", {}, "written as PNG"),
         ("clip.mp4", {"metadata": {"a": {1, 2}}}, "cannot be written as JSON"),
         ("clip.mp4", {"metadata": {"a": float("nan")}}, "cannot be written as JSON"),
