@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 Option = TypeVar("Option", bound=str)
 
+MAX_WORD, MAX_LINE = 300, 1000  # characters of a message; a path on Windows has 260 at most
+_LONG_WORD = re.compile(rf"\S{{{MAX_WORD + 1},}}")
+
 
 class SVDError(ValueError):
-    """A problem the user can solve: one sentence with the thing, what is wrong and what to do."""
+    """A problem the user can solve: one sentence with the thing, what is wrong and what to do.
+
+    Names of files and tensors in it may hold anything; the sentence is one printable line all the same.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(printable(sentence))
+
+
+def printable(text: str) -> str:
+    """The text as one line of bounded length, with control characters and the like written as escapes."""
+    line = text if text.isprintable() else "".join(each if each.isprintable() else _escape(each) for each in text)
+    return _cut(_LONG_WORD.sub(lambda word: _cut(word[0], MAX_WORD), line), MAX_LINE)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _cut(text: str, length: int) -> str:
+    """Leave out the middle of a text that is too long: what to do stands at the end."""
+    return text if len(text) <= length else f"{text[: length * 2 // 3 - 5]} ... {text[-length // 3 :]}"
 
 
 def choose(kind: str, name: str, options: Collection[Option]) -> Option:
