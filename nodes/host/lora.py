@@ -51,7 +51,7 @@ def read_patches(model: Any, path: Path) -> dict[str, Any]:
     header, shapes = read_header(path), module_shapes(model.diffusion_model)
     if any(map(_OTHER_KINDS.search, header.tensors)):
         return _read_by_host(model, header, shapes)
-    return {_PREFIX + weight: _make_adapter(layer) for weight, layer in read_lora(path, shapes).layers.items()}
+    return {_PREFIX + weight: _make_adapter(layer) for weight, layer in read_lora(header, shapes).layers.items()}
 
 
 def _make_adapter(layer: LoRALayer) -> LoRAAdapter:

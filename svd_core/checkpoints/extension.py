@@ -13,7 +13,7 @@ from pathlib import Path
 from ..config import UNetConfig
 from ..errors import SVDError
 from .entries import Entries, keep
-from .header import Header, read_header
+from .header import Header, check_numbers, read_header
 from .inventory import unet_shapes
 from .load import Checkpoint
 from .releases import EXVIDEO
@@ -70,6 +70,7 @@ def extended_config(config: UNetConfig, header: Header, checkpoint: str) -> UNet
     """
     config = replace(config, num_positions=_count_positions(header))
     _check_tensors(header, checkpoint, extension_names(config), unet_shapes(config))
+    check_numbers(header.tensors.values())
     return config
 
 
@@ -123,7 +124,7 @@ def _temporal_blocks(c: UNetConfig) -> Iterator[tuple[str, int]]:
 
 def _count_positions(header: Header) -> int:
     for name, ref in header.tensors.items():
-        if name.endswith(_TABLE) and len(ref.shape) == 2:
+        if name.endswith(_TABLE) and len(ref.shape) == 2 and ref.nbytes:
             return ref.shape[0]
     raise SVDError(f"{header.path.name} is not an ExVideo extension, it has no trained frame positions: {_REMEDY}.")
 

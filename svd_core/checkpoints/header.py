@@ -7,15 +7,19 @@ spare, and names neither the damaged tensor nor the missing bytes.
 
 from __future__ import annotations
 
-import json
+import logging
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
-from ..errors import SVDError
+from ..errors import SVDError, printable
+from ..reading import check_file, parse_json
+
+logger = logging.getLogger(__name__)
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -33,6 +37,8 @@ DTYPES: dict[str, torch.dtype] = {
 }
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+MAX_NAME = 1000  # characters of a tensor's name; matching names takes time that grows with their length
+MAX_SIZE = 2**63  # torch counts in 64 bits
 
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _DOWNLOAD_AGAIN = "download the file again"
@@ -57,22 +63,33 @@ class Header:
     path: Path
     tensors: dict[str, TensorRef]
     metadata: dict[str, str] = field(default_factory=dict)
+    spare_bytes: int = 0  # at the end, which belong to no tensor
 
 
 def read_header(path: str | Path) -> Header:
-    """Read names, dtypes, shapes and metadata of a safetensors file.
+    """Read names, dtypes, shapes and metadata of a safetensors file, and warn of bytes that are left out.
 
     Raises SVDError for a missing, empty, truncated or corrupt file, a pickle, or another format.
     """
-    path = Path(path)
+    header = parse_header(Path(path))
+    if header.spare_bytes:
+        logger.warning(
+            printable(
+                f"{header.path.name} has {header.spare_bytes} bytes after its last tensor, which are left out; "
+                f"svd-nodes convert writes the file without them."
+            )
+        )
+    return header
+
+
+def parse_header(path: Path) -> Header:
+    """`read_header` without a word."""
     if path.suffix.lower() in PICKLE_SUFFIXES:
         raise SVDError(describe_pickle(path))
+    size = check_file(path).st_size
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
             head, end = _read_json(path, file, size)
-    except FileNotFoundError:
-        raise SVDError(f"{path} does not exist: check the path.") from None
     except OSError as error:
         raise SVDError(
             f"{path} cannot be read ({error.strerror or error}): check the file and its permissions."
@@ -104,9 +121,9 @@ def _read_json(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, Any], i
         )
     file.seek(8)
     try:
-        head = json.loads(file.read(length))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise SVDError(_describe_corrupt(path, "the list of tensors is unreadable")) from None
+        head = parse_json(file.read(length))
+    except ValueError as error:
+        raise SVDError(_describe_corrupt(path, f"the list of tensors is unreadable, {error}")) from None
     if not isinstance(head, dict):
         raise SVDError(_describe_corrupt(path, "the list of tensors is unreadable"))
     return head, 8 + length
@@ -133,30 +150,55 @@ def _parse(path: Path, head: dict[str, Any], start: int, size: int) -> Header:
     tensors = {name: _parse_tensor(path, name, entry, start) for name, entry in head.items()}
     if not tensors:
         raise SVDError(f"{path.name} holds no tensors: pick another file.")
-    end = max(ref.offset + ref.nbytes for ref in tensors.values())
+    end = _check_places(path, tensors.values(), start)
     if end > size:
         raise SVDError(f"{path.name} is cut off: it has {size} of {end} bytes; {_DOWNLOAD_AGAIN}.")
-    if end < size:
-        raise SVDError(_describe_corrupt(path, f"{size - end} bytes at its end belong to no tensor"))
-    return Header(path, tensors, {str(key): str(value) for key, value in metadata.items()})
+    return Header(path, tensors, {key: str(value) for key, value in metadata.items()}, size - end)
 
 
 def _parse_tensor(path: Path, name: str, entry: Any, start: int) -> TensorRef:
     try:
-        shape = tuple(int(n) for n in entry["shape"])
-        begin, end = (int(n) for n in entry["data_offsets"])
+        shape = tuple(entry["shape"])
+        begin, end = entry["data_offsets"]
         dtype = DTYPES.get(entry["dtype"])
     except (KeyError, TypeError, ValueError):
         raise SVDError(_describe_corrupt(path, f"its entry for {name} is unreadable")) from None
+    if len(name) > MAX_NAME or not all(type(n) is int for n in (*shape, begin, end)):
+        raise SVDError(_describe_corrupt(path, f"its entry for {name} is unreadable"))
     if dtype is None:
         raise SVDError(
             f"{path.name} stores {name} as {entry['dtype']}, which is not supported: use an fp32, fp16 or bf16 version."
         )
     nbytes = end - begin
-    if begin < 0 or any(n < 0 for n in shape) or nbytes != math.prod(shape) * dtype.itemsize:
+    fits = begin >= 0 and all(n >= 0 for n in shape) and nbytes == math.prod(shape) * dtype.itemsize
+    if not fits or math.prod(max(n, 1) for n in shape) >= MAX_SIZE:
         raise SVDError(_describe_corrupt(path, f"the size of {name} does not fit its shape"))
     return TensorRef(path, name, dtype, shape, start + begin, nbytes)
 
 
+def _check_places(path: Path, tensors: Iterable[TensorRef], start: int) -> int:
+    """The end of the last tensor. Raises SVDError where tensors overlap, or where bytes between them belong to none."""
+    end, last = start, "the beginning"
+    for ref in sorted((ref for ref in tensors if ref.nbytes), key=lambda ref: ref.offset):
+        if ref.offset < end:
+            raise SVDError(_describe_corrupt(path, f"{last} and {ref.name} share {end - ref.offset} bytes"))
+        if ref.offset > end:
+            between = f"{ref.offset - end} bytes between {last} and {ref.name} belong to no tensor"
+            raise SVDError(_describe_corrupt(path, between))
+        end, last = ref.offset + ref.nbytes, ref.name
+    return end
+
+
+def check_numbers(refs: Iterable[TensorRef]) -> None:
+    """Raises SVDError for weights that are whole numbers, as quantised files hold them."""
+    for ref in refs:
+        if not ref.dtype.is_floating_point:
+            dtype = str(ref.dtype).removeprefix("torch.")
+            raise SVDError(
+                f"{ref.file.name} stores {ref.name} as whole numbers ({dtype}), as quantised files do, which SVD Nodes "
+                f"does not read: pick its fp32, fp16 or bf16 version."
+            )
+
+
 def _describe_corrupt(path: Path, what: str) -> str:
-    return f"{path.name} is corrupt ({what}): {_DOWNLOAD_AGAIN}."
+    return f"{path.name} is corrupt ({what}): {_DOWNLOAD_AGAIN} or pick another."

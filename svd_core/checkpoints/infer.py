@@ -14,6 +14,7 @@ from .settings import METADATA_KEY, Settings, apply_settings, count_heads
 
 Shapes = Mapping[str, Shape]
 
+MAX_COUNT = 100  # levels, layers and blocks; the released networks have 32 at most
 TITLES = {"unet": "UNet", "vae": "VAE", "clip": "CLIP image encoder"}
 
 
@@ -22,6 +23,9 @@ def infer_unet(name: str, shapes: Shapes, settings: Settings) -> UNetConfig:
     with _ShapeReader(name, "unet", shapes) as s:
         channels, in_channels = s["input_blocks.0.0.weight"][:2]
         levels = _read_levels(s)
+        depth = s.count("middle_block.1.transformer_blocks.")
+        if depth * sum(blocks for _, _, blocks in levels) > len(shapes):
+            raise s.reject(f"it has {len(shapes)} tensors, too few for transformers of {depth} blocks")
         config = UNetConfig(
             in_channels=in_channels,
             out_channels=s["out.2.weight"][0],
@@ -29,7 +33,7 @@ def infer_unet(name: str, shapes: Shapes, settings: Settings) -> UNetConfig:
             channel_mult=s.divide_widths([width for width, _, _ in levels], channels),
             num_res_blocks=s.single_count([blocks for _, _, blocks in levels]),
             attention_levels=tuple(attends for _, attends, _ in levels),
-            transformer_depth=count_numbered(s.shapes, "middle_block.1.transformer_blocks."),
+            transformer_depth=depth,
             context_dim=s["middle_block.1.transformer_blocks.0.attn2.to_k.weight"][1],
             adm_in_channels=s["label_emb.0.0.weight"][1],
             num_positions=s.shapes.get("middle_block.1.time_positions.table.weight", (0,))[0],
@@ -38,7 +42,7 @@ def infer_unet(name: str, shapes: Shapes, settings: Settings) -> UNetConfig:
     attended = [width for width, attends in zip(config.widths, config.attention_levels, strict=True) if attends]
     _check_divides(name, "unet", "norm_groups", config.norm_groups, config.widths)
     _check_divides(name, "unet", "head_dim", config.head_dim, [*attended, config.widths[-1]])
-    check_complete(name, "unet", unet_shapes(config), shapes)
+    _check_complete(name, "unet", config, shapes)
     return config
 
 
@@ -46,19 +50,19 @@ def infer_vae(name: str, shapes: Shapes, settings: Settings) -> AutoencoderConfi
     """The autoencoder's configuration. Raises SVDError for the shapes of another network."""
     with _ShapeReader(name, "vae", shapes) as s:
         channels, image_channels = s["encoder.conv_in.weight"][:2]
-        levels = range(count_numbered(shapes, "encoder.down."))
+        levels = range(s.count("encoder.down."))
         widths = [s[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in levels]
         config = AutoencoderConfig(
             image_channels=image_channels,
             latent_channels=s["decoder.conv_in.weight"][1],
             channels=channels,
             channel_mult=s.divide_widths(widths, channels),
-            num_res_blocks=s.single_count([count_numbered(shapes, f"encoder.down.{level}.block.") for level in levels]),
+            num_res_blocks=s.single_count([s.count(f"encoder.down.{level}.block.") for level in levels]),
             temporal_decoder="decoder.mid.block_1.mix_factor" in shapes,
         )
     config = apply_settings(name, "vae", config, settings)
     _check_divides(name, "vae", "norm_groups", config.norm_groups, config.widths)
-    check_complete(name, "vae", vae_shapes(config), shapes)
+    _check_complete(name, "vae", config, shapes)
     return config
 
 
@@ -69,7 +73,7 @@ def infer_clip(name: str, shapes: Shapes, settings: Settings) -> ClipVisionConfi
         patches = s["vision_model.embeddings.position_embedding.weight"][0] - 1
         config = ClipVisionConfig(
             width=width,
-            num_layers=count_numbered(shapes, "vision_model.encoder.layers."),
+            num_layers=s.count("vision_model.encoder.layers."),
             num_heads=count_heads(width),
             mlp_width=s["vision_model.encoder.layers.0.mlp.fc1.weight"][0],
             patch_size=patch,
@@ -78,8 +82,20 @@ def infer_clip(name: str, shapes: Shapes, settings: Settings) -> ClipVisionConfi
         )
     config = apply_settings(name, "clip", config, settings)
     _check_divides(name, "clip", "num_heads", config.num_heads, [config.width])
-    check_complete(name, "clip", clip_shapes(config), shapes)
+    _check_complete(name, "clip", config, shapes)
     return config
+
+
+_SHAPES: dict[str, Callable[[Any], dict[str, Shape]]] = {"unet": unet_shapes, "vae": vae_shapes, "clip": clip_shapes}
+
+
+def _check_complete(name: str, part: str, config: Any, shapes: Shapes) -> None:
+    """`check_complete` for a configuration, which may be of a size that torch cannot count."""
+    try:
+        wanted = _SHAPES[part](config)
+    except (RuntimeError, OverflowError):
+        raise _ShapeReader(name, part, shapes).reject("its sizes are out of bounds") from None
+    check_complete(name, part, wanted, shapes)
 
 
 INFER: dict[str, Callable[[str, Shapes, Settings], Any]] = {"unet": infer_unet, "vae": infer_vae, "clip": infer_clip}
@@ -134,7 +150,16 @@ class _ShapeReader:
     def __getitem__(self, key: str) -> Shape:
         if key not in self.shapes:
             raise self.reject(f"{key} is missing")
+        if 0 in self.shapes[key]:
+            raise self.reject(f"{key} is empty")
         return self.shapes[key]
+
+    def count(self, prefix: str) -> int:
+        """The parts numbered after a prefix. The whole network is built to compare it, so absurd numbers end here."""
+        count = count_numbered(self.shapes, prefix)
+        if count > MAX_COUNT:
+            raise self.reject(f"it has {count} parts called {prefix}N")
+        return count
 
     def divide_widths(self, widths: list[int], channels: int) -> tuple[int, ...]:
         if any(width % channels for width in widths):
@@ -157,7 +182,7 @@ def _read_levels(s: _ShapeReader) -> list[tuple[int, bool, int]]:
     """(width, attends, number of blocks) of each level, finest first."""
     levels: list[tuple[int, bool, int]] = []
     width, attends, blocks = 0, False, 0
-    for index in range(1, count_numbered(s.shapes, "input_blocks.")):
+    for index in range(1, s.count("input_blocks.")):
         if f"input_blocks.{index}.0.op.weight" in s.shapes:
             levels.append((width, attends, blocks))
             blocks = 0

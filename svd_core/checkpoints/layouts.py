@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import SVDError
+from ..reading import read_json
 from .entries import Refs
-from .header import PICKLE_SUFFIXES, Header, describe_pickle, read_header
+from .header import PICKLE_SUFFIXES, Header, TensorRef, describe_pickle, read_header
 from .inventory import CLIP_PREFIX
 from .settings import PARTS, Settings, read_config_json, read_metadata, read_settings_tensors
 
 FOLDERS = {"unet": "unet", "vae": "vae", "clip": "image_encoder"}
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "clip": "model"}
 NUM_FRAMES_KEY = "svd_num_frames"
+MAX_FRAMES = 10_000  # a trained length above this is damage
 _VARIANTS = ("", ".fp16", ".bf16")  # full precision first: it loses nothing, and can be read as any dtype
 
 
@@ -38,7 +40,7 @@ class CheckpointFiles:
 def read_files(path: str | Path) -> CheckpointFiles:
     """Read the headers at a path. Raises SVDError if there is no checkpoint."""
     path = Path(path)
-    return _read_folder(path) if path.is_dir() else _read_file(path)
+    return _read_folder(path) if os.path.isdir(path) else _read_file(path)  # of any name, however long
 
 
 def _read_file(path: Path) -> CheckpointFiles:
@@ -59,7 +61,7 @@ def _read_file(path: Path) -> CheckpointFiles:
 def _parse_num_frames(metadata: Mapping[str, str]) -> int | None:
     """Trained length, as the conversion from a folder writes it into the metadata."""
     text = metadata.get(NUM_FRAMES_KEY, "")
-    return int(text) if text.isdecimal() and int(text) > 0 else None
+    return _check_num_frames(int(text)) if text.isdecimal() and len(text) < 10 else None
 
 
 # --- diffusers folders -------------------------------------------------------------------------------------------
@@ -72,7 +74,7 @@ def _read_folder(path: Path) -> CheckpointFiles:
     settings: dict[str, Settings] = {}
     for part, folder in FOLDERS.items():
         headers = list(_read_headers(path / folder, STEMS[part]))
-        refs[part] = {name: ref for header in headers for name, ref in header.tensors.items()}
+        refs[part] = _join_shards(f"{path.name}/{folder}", headers)
         own = read_config_json(part, f"{path.name}/{folder}", _read_json(path / folder / "config.json"))
         for header in headers:
             own |= read_metadata(header.path.name, header.metadata).get(part, {})
@@ -81,6 +83,17 @@ def _read_folder(path: Path) -> CheckpointFiles:
         raise SVDError(f"{path.name}/unet holds no .safetensors weights: download the folder again.")
     num_frames = _get_num_frames(_read_json(path / FOLDERS["unet"] / "config.json"))
     return CheckpointFiles(path, "diffusers folder", refs, settings, num_frames)
+
+
+def _join_shards(name: str, headers: list[Header]) -> dict[str, TensorRef]:
+    """The tensors of a part's files. Raises SVDError for a tensor in two of them."""
+    refs: dict[str, TensorRef] = {}
+    for header in headers:
+        twice = next(iter(refs.keys() & header.tensors.keys()), None)
+        if twice is not None:
+            raise SVDError(f"{name} has {twice} in two of its files: download the folder again.")
+        refs |= header.tensors
+    return refs
 
 
 def _describe_missing_unet(path: Path) -> str:
@@ -110,28 +123,28 @@ def _read_headers(folder: Path, stem: str) -> Iterator[Header]:
 
 def _list_shards(index: Path) -> list[Path]:
     weight_map = _read_json(index).get("weight_map")
-    names = sorted(set(weight_map.values())) if isinstance(weight_map, dict) else []
-    if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
+    named = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not named or any(not isinstance(name, str) or Path(name).name != name for name in named):
         raise SVDError(f"{index.parent.name}/{index.name} is corrupt: download the folder again.")
+    names = sorted(set(named))
     for name in names:
-        if not (index.parent / name).is_file():
+        if not os.path.isfile(index.parent / name):
             raise SVDError(f"{index.parent.name}/{name} is missing, one of {len(names)} files: download it too.")
     return [index.parent / name for name in names]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     """A JSON object; empty if there is no such file."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        value = None
+    value = read_json(path) if os.path.lexists(path) else {}
     if not isinstance(value, dict):
         raise SVDError(f"{path.parent.name}/{path.name} is unreadable: download the file again.")
     return value
 
 
 def _get_num_frames(config: Mapping[str, Any]) -> int | None:
-    num_frames = config.get("num_frames")
-    return num_frames if isinstance(num_frames, int) else None
+    return _check_num_frames(config.get("num_frames"))
+
+
+def _check_num_frames(value: Any) -> int | None:
+    """A trained length; None for what is none."""
+    return value if type(value) is int and 0 < value <= MAX_FRAMES else None

@@ -15,6 +15,7 @@ from ..config import AutoencoderConfig, ClipVisionConfig, ModelConfig, UNetConfi
 from ..errors import SVDError
 from .entries import Entries, Entry, Refs
 from .find import find_clip, find_unet, find_vae
+from .header import check_numbers
 from .identify import guess_release, identify_other
 from .infer import TITLES, check_complete, infer_clip, infer_unet, infer_vae
 from .layouts import CheckpointFiles, read_files
@@ -107,7 +108,7 @@ def open_checkpoint(
     """Read the headers of a checkpoint: a .safetensors file, or a folder in the diffusers layout.
 
     companion: a second file or folder, for the VAE and image encoder that the first one lacks.
-    open_file: maps a safetensors file to its tensors by name, in place of the safetensors library.
+    open_file: maps a safetensors file to its tensors by name, in place of `SafetensorsFile`.
     Raises SVDError for anything that is not a Stable Video Diffusion checkpoint.
     """
     files = read_files(path)
@@ -159,6 +160,8 @@ _Found = dict[str, tuple[CheckpointFiles, Entries]]
 
 def _find_parts(files: CheckpointFiles, parts: tuple[str, ...]) -> _Found:
     entries = {part: _FIND[part](files.refs[part]) for part in parts}
+    for found in filter(None, entries.values()):
+        check_numbers(source for entry in found.values() for source in entry.sources)
     return {part: (files, found) for part, found in entries.items() if found}
 
 

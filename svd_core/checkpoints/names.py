@@ -97,8 +97,8 @@ def unet_map_of(config: UNetConfig) -> NameMap:
 
 def unet_map_for_names(names: Collection[str]) -> NameMap:
     """The map for a set of diffusers UNet names."""
-    num_levels = count_numbered(names, "down_blocks.")
-    attends = tuple(count_numbered(names, f"down_blocks.{level}.attentions.") > 0 for level in range(num_levels))
+    attending = {name.split(".")[1] for name in names if name.startswith("down_blocks.") and ".attentions." in name}
+    attends = tuple(str(level) in attending for level in range(count_numbered(names, "down_blocks.")))
     return unet_map(attends, count_numbered(names, "down_blocks.0.resnets."))
 
 

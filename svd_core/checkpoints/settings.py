@@ -7,6 +7,7 @@ than the released ones need any of this.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ..config import AutoencoderConfig, ClipVisionConfig, UNetConfig
 from ..errors import SVDError
+from ..reading import parse_json
 from .entries import Refs
 
 Settings = Mapping[str, Any]
@@ -63,7 +65,7 @@ def _convert(value: Any, known: Any) -> Any:
         return value if isinstance(known, bool) and isinstance(value, bool) else None
     if isinstance(known, tuple):
         return tuple(value) if isinstance(value, (list, tuple)) else None
-    if not isinstance(value, (int, float)) or value <= 0:
+    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
         return None
     if isinstance(known, int):
         return int(value) if value == int(value) else None
@@ -112,7 +114,7 @@ def settings_tensor(part: str, config: UNetConfig | AutoencoderConfig | ClipVisi
 
 def _parse_json(name: str, text: str | bytes) -> dict[str, Any]:
     try:
-        settings = json.loads(text)
+        settings = parse_json(text)
     except ValueError:
         settings = None
     if not isinstance(settings, dict):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import SVDError
 from .entries import Entry
+from .header import parse_header
 
 OpenFile = Callable[[Path], Mapping[str, Tensor]]
 
@@ -19,26 +19,35 @@ _WINDOW = 16 * 2**20  # bytes
 
 
 class SafetensorsFile(Mapping[str, Tensor]):
-    """A safetensors file as a mapping from names to views of the mapped file."""
+    """A safetensors file as a mapping from names to views of the mapped file.
 
-    _file: Any  # the library's own type is incomplete
+    The safetensors library maps files in the same way, but refuses some that have all their tensors: those with bytes
+    after the last one, or with metadata that are no texts.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._refs = parse_header(path).tensors
         try:
-            self._file = safe_open(str(path), framework="pt", device="cpu")
-        except (OSError, SafetensorError) as error:
-            raise SVDError(f"{path.name} cannot be opened ({error}): download the file again.") from None
+            self._storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=path.stat().st_size)
+        except (OSError, RuntimeError) as error:
+            raise SVDError(f"{path.name} cannot be opened ({error}): check the file and its permissions.") from None
 
     def __getitem__(self, name: str) -> Tensor:
-        tensor: Tensor = self._file.get_tensor(name)
-        return tensor
+        ref = self._refs[name]
+        if not ref.nbytes:
+            return torch.empty(ref.shape, dtype=ref.dtype)
+        storage = cast(torch.UntypedStorage, self._storage[ref.offset : ref.offset + ref.nbytes])
+        own = torch.empty(0, dtype=torch.uint8).set_(storage)
+        if ref.offset % ref.dtype.itemsize:
+            own = own.clone()  # numbers are read at multiples of their width
+        return own.view(ref.dtype).view(ref.shape)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._file.keys())
+        return iter(self._refs)
 
     def __len__(self) -> int:
-        return len(self._file.keys())
+        return len(self._refs)
 
 
 def stream(

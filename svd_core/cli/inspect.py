@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import printable
 from .options import name_dtype
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         lines.append(("metadata", ", ".join(sorted(header.metadata))))
     if options.hash:
         lines.append(("SHA-256", digest()))
-    print("\n".join(f"{name:<20}{text}" for name, text in lines))
+    print("\n".join(printable(f"{name:<20}{text}") for name, text in lines))
     return 0
 
 
@@ -92,7 +93,7 @@ def _describe_lora(header: Header) -> _Lines:
     from ..checkpoints.lora import read_lora
     from ..config import UNetConfig
 
-    lora = read_lora(header.path, unet_shapes(UNetConfig()))
+    lora = read_lora(header, unet_shapes(UNetConfig()))
     layers = lora.layers.values()
     temporal = sum(".time_stack." in layer.weight for layer in layers)
     ranks = sorted({layer.rank for layer in layers})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import re
 import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..errors import SVDError
+from ..errors import SVDError, printable
 from . import animate, convert, demo, inspect, show
 
 FAILED, INTERRUPTED = 2, 130  # 1 is for a run that made some of its clips; argparse ends with 2, too
@@ -21,6 +22,7 @@ _FROM_THE_END = re.compile(r"-\d+=")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code. Problems the user can solve are one line on stderr."""
+    _show_any_name()
     options = make_parser().parse_args(_join_frame_ids(sys.argv[1:] if arguments is None else arguments))
     _log_to_stderr(logging.INFO if options.verbose else logging.WARNING)
     try:
@@ -33,9 +35,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print("svd-nodes: memory ran out; use fewer frames, a smaller size or --memory smallest", file=sys.stderr)
         return FAILED
+    except OSError as error:  # of a path that the system does not take, such as one of 5000 characters
+        named = f"{error.filename}: " if error.filename else ""
+        print(printable(f"svd-nodes: {named}{error.strerror or error}; check the path"), file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("svd-nodes: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _show_any_name() -> None:
+    """Write characters that the terminal does not have as escapes; file names may hold any."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _join_frame_ids(words: Sequence[str]) -> list[str]:
@@ -76,11 +88,16 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _log_to_stderr(level: int) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_OneLine("%(message)s"))
     handler.addFilter(_Once())
     package = logging.getLogger(__name__.partition(".")[0])
     package.handlers, package.propagate = [handler], False
     package.setLevel(level)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class _Once(logging.Filter):

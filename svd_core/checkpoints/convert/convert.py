@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ...errors import SVDError
 from ...files import check_writable, is_free, write_whole_file, write_whole_folder
+from ...reading import read_json
 from ..entries import Entries, keep
 from ..header import PICKLE_SUFFIXES, read_header
 from ..layouts import FOLDERS, STEMS, read_files
@@ -94,7 +95,7 @@ def _copy_folder(source: Path) -> _Contents:
         if refs
     }
     files = [file for pattern in ("*.json", "*/*.json") for file in source.glob(pattern) if ".index." not in file.name]
-    settings = {PurePosixPath(file.relative_to(source).as_posix()): _read_json(file) for file in files}
+    settings = {PurePosixPath(file.relative_to(source).as_posix()): read_json(file) for file in files}
     return _Contents(weights, {"format": "pt"}, settings)
 
 
@@ -114,13 +115,6 @@ def _check_space(target: Path, size: int) -> None:
         raise SVDError(
             f"{target} needs {size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free there; make room or choose another."
         )
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise SVDError(f"{path.parent.name}/{path.name} is unreadable; download the file again.") from error
 
 
 def _write_json(path: Path, value: Any) -> None:

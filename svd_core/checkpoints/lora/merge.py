@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import sys
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import SVDError
+from ...models.finite import is_finite
 from ..inventory import Shape
 from .names import module_shapes
 from .read import LoRA
@@ -30,14 +31,18 @@ class LoRAStack:
         return module_shapes(self._module)
 
     def add(self, lora: LoRA, strength: float) -> None:
-        """Merge one more LoRA. Raises SVDError unless the strength is finite."""
-        if not math.isfinite(strength):
-            raise SVDError(f"The strength of {lora.name} is {strength}; it must be a number, and 1 is its full effect.")
-        self._loras.append((lora, strength))
-        for name in lora.layers:
-            parameter = self._module.get_parameter(name)
-            original = self._originals.setdefault(name, parameter.detach().cpu())
-            parameter.data = self._merge_all(name, original.to(parameter.device))
+        """Merge one more LoRA. Raises SVDError, and changes nothing, where the strength or a weight is not finite."""
+        if not abs(strength) <= sys.float_info.max:  # compares whole numbers of any size
+            raise SVDError(f"The strength of {lora.name} is no finite number; give one, and 1 is its full effect.")
+        self._loras.append((lora, float(strength)))
+        try:
+            for name in lora.layers:
+                self._merge(name, lora)
+        except SVDError:
+            self._loras.pop()
+            for name in lora.layers.keys() & self._originals.keys():
+                self._merge(name, None)
+            raise
 
     def clear(self) -> None:
         """Restore the original weights, bit for bit."""
@@ -47,9 +52,16 @@ class LoRAStack:
         self._originals.clear()
         self._loras.clear()
 
-    def _merge_all(self, name: str, original: Tensor) -> Tensor:
+    def _merge(self, name: str, added: LoRA | None) -> None:
+        """Merge all LoRAs into one weight. added: the last of them, to blame for a weight that overflows."""
+        parameter = self._module.get_parameter(name)
+        original = self._originals.setdefault(name, parameter.detach().cpu()).to(parameter.device)
         total = original.to(torch.float32)
         for lora, strength in self._loras:
             if name in lora.layers:
                 total = total + strength * lora.layers[name].delta(tuple(original.shape), original.device)
-        return total.to(original.dtype)
+        merged = total.to(original.dtype)
+        if added is not None and not is_finite(merged) and is_finite(original):
+            dtype = str(merged.dtype).removeprefix("torch.")
+            raise SVDError(f"{added.name} overflows {dtype} in {name} at its strength: choose a smaller one.")
+        parameter.data = merged

@@ -72,7 +72,6 @@ def find_weight(path: str, weights: Mapping[str, str]) -> str | None:
 
 def strip_prefixes(path: str) -> str:
     """The path without the prefixes of trainers."""
-    for prefix in _PREFIXES:
-        if path.startswith(prefix):
-            return strip_prefixes(path.removeprefix(prefix))
+    while prefix := next(filter(path.startswith, _PREFIXES), ""):
+        path = path.removeprefix(prefix)
     return path

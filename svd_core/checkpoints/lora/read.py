@@ -10,11 +10,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...errors import SVDError
-from ..header import Header, TensorRef, read_header
+from ...errors import SVDError, printable
+from ...models.finite import is_finite
+from ..header import Header, TensorRef, check_numbers, read_header
 from ..inventory import Shape
 from ..stream import SafetensorsFile
-from .layer import AlphaSettings, LoRALayer, factors_fit, fold_mid, is_inert, read_alpha
+from .alpha import AlphaSettings, read_alpha
+from .layer import LoRALayer, factors_fit, fold_mid, is_inert
 from .names import Role, find_weight, is_magnitude, split_name, strip_prefixes, weight_names
 
 logger = logging.getLogger(__name__)
@@ -38,13 +40,14 @@ class LoRA:
         return describe_match(self.name, self.layers, self.unmatched, self.unread)
 
 
-def read_lora(path: str | Path, shapes: Mapping[str, Shape]) -> LoRA:
+def read_lora(file: str | Path | Header, shapes: Mapping[str, Shape]) -> LoRA:
     """Read a LoRA for the UNet with these parameters (official names), and log how much of it matched.
 
-    Names may be peft's, diffusers', kohya's or Stability's. Alpha is the rank if the file states none.
-    Raises SVDError for a file that is not a LoRA, that has no layer of this UNet, or whose layers have other shapes.
+    file: its path, or its header where that has been read. Names may be peft's, diffusers', kohya's or Stability's.
+    Alpha is the rank if the file states none. Raises SVDError for a file that is not a LoRA, that has no layer of this
+    UNet, whose layers have other shapes, or whose numbers are not finite.
     """
-    header = read_header(path)
+    header = file if isinstance(file, Header) else read_header(file)
     name = header.path.name
     factors, unread = _collect_factors(header)
     paths, unmatched = _match_layers(factors, shapes)
@@ -52,8 +55,9 @@ def read_lora(path: str | Path, shapes: Mapping[str, Shape]) -> LoRA:
         raise SVDError(describe_no_match(name, unmatched))
     for weight, layer in paths.items():
         _check_fit(name, weight, shapes[weight], factors[layer])
-    settings, file = read_alpha(name, header.metadata), SafetensorsFile(header.path)
-    layers = {weight: _read_layer(file, weight, layer, factors[layer], settings) for weight, layer in paths.items()}
+        check_numbers(ref for role, ref in factors[layer].items() if role != "alpha")
+    settings, tensors = read_alpha(name, header.metadata), SafetensorsFile(header.path)
+    layers = {weight: _read_layer(tensors, weight, layer, factors[layer], settings) for weight, layer in paths.items()}
     lora = LoRA(name, layers, tuple(unmatched), tuple(unread))
     log_match(name, lora.layers, lora.unmatched, lora.unread)
     return lora
@@ -66,7 +70,7 @@ def describe_match(name: str, weights: Collection[str], unmatched: Sequence[str]
     if not rest:
         return f"{text}."
     more = f" and {len(rest) - MAX_NAMED} more" if len(rest) > MAX_NAMED else ""
-    return f"{text}; not matched: {', '.join(rest[:MAX_NAMED])}{more}."
+    return printable(f"{text}; not matched: {', '.join(rest[:MAX_NAMED])}{more}.")
 
 
 def log_match(name: str, weights: Collection[str], unmatched: Sequence[str], unread: Sequence[str]) -> None:
@@ -138,7 +142,18 @@ def _read_layer(
     file: Mapping[str, Tensor], weight: str, path: str, factors: Factors, settings: AlphaSettings
 ) -> LoRALayer:
     """Copies the tensors, so that the file is free for the program that trains it."""
-    tensors = {role: file[ref.name].clone() for role, ref in factors.items()}
+    tensors = {role: read_finite(file, ref) for role, ref in factors.items()}
     down = fold_mid(tensors["mid"], tensors["down"]) if "mid" in tensors else tensors["down"]
     alpha = float(tensors["alpha"]) if "alpha" in tensors else settings.get_alpha(strip_prefixes(path), down.shape[0])
     return LoRALayer(weight, down, tensors["up"], alpha)
+
+
+def read_finite(file: Mapping[str, Tensor], ref: TensorRef) -> Tensor:
+    """A copy of a tensor. Raises SVDError if it holds NaN or infinity, which would make the whole clip black."""
+    tensor = file[ref.name].clone()
+    if not is_finite(tensor):
+        raise SVDError(
+            f"{ref.file.name} is damaged, its {ref.name} holds numbers that are not finite: "
+            f"download the LoRA again, or save it before its training diverged."
+        )
+    return tensor
