@@ -7,7 +7,9 @@ dead writer's lock, so the next writer can tell what a killed run left, and remo
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import platform
 import re
 import shutil
 import stat
@@ -33,7 +35,6 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-_MACHINE = f".svd-{uuid.getnode():012x}-"  # how the names of this machine's writers begin
 _LOCK_NAME = re.compile(r"\.svd-[0-9a-f]{12}-[0-9a-f]{12}\.lock")
 _ABANDONED = 24 * 3600  # seconds without a change, after which the run of another machine must be dead
 _CURES = {
@@ -44,6 +45,18 @@ _CURES = {
     errno.EEXIST: "remove it or choose another name",
     errno.ENOTEMPTY: "remove it or choose another name",
 }
+
+
+def _name_machine() -> str:
+    """How the names of this machine's writers begin. Machines may share their name, so that alone is not enough."""
+    name = platform.node()
+    with suppress(OSError):
+        name += Path("/proc/sys/kernel/random/boot_id").read_text("ascii")  # Linux; all its containers have the same
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
+    return f".svd-{digest[:12]}-"
+
+
+_MACHINE = _name_machine()
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,8 +17,8 @@ from svd_core.errors import SVDError
 from svd_core.files import check_writable, write_whole_file, write_whole_folder
 
 DAY = 24 * 3600
-OURS = f".svd-{uuid.getnode():012x}-0123456789ab"
-OTHERS = f".svd-{uuid.getnode() ^ 1:012x}-0123456789ab"
+OURS = f"{files._MACHINE}0123456789ab"
+OTHERS = ".svd-aaaaaaaaaaaa-0123456789ab"
 
 
 def make_old(path: Path, age: float = 2 * DAY) -> None:

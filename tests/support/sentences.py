@@ -1,0 +1,16 @@
+"""What a message to a person must be: one sentence on one line that a terminal can show."""
+
+from __future__ import annotations
+
+LONGEST = 600  # characters
+
+
+def find_fault(message: str) -> str | None:
+    """The fault of a message; None for a good one."""
+    if not message.strip():
+        return "it is empty"
+    if len(message) > LONGEST:
+        return f"it has {len(message)} characters"
+    if not message.isprintable():  # control characters, line ends, lone surrogates
+        return f"it holds {next(each for each in message if not each.isprintable())!r}"
+    return None
