@@ -17,6 +17,7 @@ from svd_core.diffusion import edm, guidance, noise, schedules
 from svd_core.diffusion.conditioning import augment
 from svd_core.diffusion.samplers import sample_euler
 from svd_core.images import pictures
+from svd_core.images.encoder_pixels import to_encoder_pixels
 from tools.comfyui import REPOSITORY
 
 from .cases import MICRO, Case, UNetInputs, micro_rows
@@ -103,7 +104,7 @@ class WholeClip:
 
         def run() -> Tensor:
             pixels = pictures.to_image_tensor(self.picture)
-            embeds = clip(pictures.to_encoder_pixels(pixels, side, "squash").to(self.device, self.dtype))[:, None]
+            embeds = clip(to_encoder_pixels(pixels, side, "squash").to(self.device, self.dtype))[:, None]
             noisy = augment(2 * pixels - 1, MICRO.noise_aug_strength, self.augmentation)
             latent = encode(noisy.to(self.device, self.dtype))[:, None].expand(-1, self.case.num_frames, -1, -1, -1)
             context = torch.cat([torch.zeros_like(embeds), embeds])

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..svd_core.images import pictures
+from ..svd_core.images.encoder_pixels import ENCODER_FIT_MODES, to_encoder_pixels
+from ..svd_core.images.pictures import to_image_tensor
 from .host.folders import ALIASES, CATEGORY, io
 from .host.image_encoder import encode_pixels
 from .host.inputs import checked
@@ -26,7 +27,7 @@ class SVDCLIPImageEncode(io.ComfyNode):
                 io.Image.Input("image", tooltip="The picture to animate, at any size."),
                 io.Combo.Input(
                     "fit",
-                    options=list(pictures.ENCODER_FIT_MODES),
+                    options=list(ENCODER_FIT_MODES),
                     default="squash",
                     tooltip="How the picture becomes CLIP's square. squash shows all of it and is what the model was "
                     "trained with; center crop drops the sides, as ComfyUI's own node does; pad adds black bars.",
@@ -39,5 +40,5 @@ class SVDCLIPImageEncode(io.ComfyNode):
     @checked
     def execute(cls, clip_vision: Any, image: Tensor, fit: str) -> io.NodeOutput:
         size = getattr(clip_vision, "image_size", 224)
-        pixels = pictures.to_encoder_pixels(pictures.to_image_tensor(image), size, fit)
+        pixels = to_encoder_pixels(to_image_tensor(image), size, fit)
         return io.NodeOutput(encode_pixels(clip_vision, pixels))

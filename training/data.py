@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from svd_core.diffusion.conditioning import MicroConditioning, vector
-from svd_core.images import pictures
+from svd_core.images.encoder_pixels import to_encoder_pixels
 from svd_core.models.autoencoder import Autoencoder
 
 from .loop import device_of, mixed_precision
@@ -88,6 +88,6 @@ class ClipBuffer:
         device = device_of(self.vae)
         with mixed_precision(self.vae):
             latents = self.vae.encode(torch.cat([frames, noisy]).to(device)).float()
-        pixels = pictures.to_encoder_pixels((frames[:1] + 1.0) / 2.0, CLIP.image_size)[0]
+        pixels = to_encoder_pixels((frames[:1] + 1.0) / 2.0, CLIP.image_size)[0]
         y = vector(MicroConditioning(fps, bucket, strength))
         return Encoded(latents[:-1] * self.vae.config.scale_factor, latents[-1], pixels.to(device), y.to(device))

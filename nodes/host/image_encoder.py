@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...svd_core.checkpoints import Checkpoint, settings_tensor
-from ...svd_core.images import pictures
+from ...svd_core.images.encoder_pixels import CLIP_MEAN, CLIP_STD
 from ...svd_core.models.image_encoder import ClipVision, ClipVisionOutput
 from ...svd_core.models.layers import Layers
 from .folders import model_management
@@ -26,7 +26,7 @@ class SVDClipVision(comfy.clip_vision.ClipVisionModel):
         """dtype: type of the stored weights, by default the host's choice on a GPU and the file's on a CPU."""
         config = checkpoint.clip
         self.image_size = config.image_size
-        self.image_mean, self.image_std = list(pictures.CLIP_MEAN), list(pictures.CLIP_STD)
+        self.image_mean, self.image_std = list(CLIP_MEAN), list(CLIP_STD)
         self.model_type = "clip_vision_model"
         self.return_all_hidden_states = False
         self.config = {"image_size": config.image_size, "model_type": self.model_type}

@@ -15,13 +15,14 @@ from ..diffusion.noise import seed_of_clip
 from ..errors import SVDError, choose
 from ..files import check_writable
 from ..memory.device import MEMORY_CHOICES
+from ..picture_files import read_picture
 from ..pipeline.clip import Clip
 from ..pipeline.given_frames import GivenFrames
 from ..pipeline.pipeline import SVDPipeline
 from ..pipeline.resolve import resolve_settings
 from ..pipeline.settings import ClipSettings, ResolvedSettings, RunOptions
 from ..video.write import check_format
-from .given import GivenFiles, read_picture
+from .given import GivenFiles
 from .jobs import Job, check_places, list_jobs
 from .options import find_dtype, read_settings
 from .records import Recorder

@@ -6,14 +6,14 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..diffusion.held_frames import resolve_frame_ids
 from ..errors import SVDError
-from ..images import pictures
+from ..images.pictures import to_image_tensor
+from ..picture_files import read_picture
 from ..pipeline.given_frames import GivenFrames
 from ..pipeline.settings import ResolvedSettings
 from ..video import load_video
@@ -71,23 +71,9 @@ class GivenFiles:
         return [_read_mask(each.mask) if each.mask else whole for each in self.held]
 
 
-def read_picture(path: Path) -> Any:
-    """A PIL image. Raises SVDError for a file that is not a picture."""
-    from PIL import Image
-
-    if not path.is_file():
-        raise SVDError(f"{path} does not exist; check the path.")
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise SVDError(f"{path} cannot be read as a picture ({error}); replace it.") from error
-
-
 def _read_mask(path: Path) -> Tensor:
     """h w, 1 where the picture is white."""
-    return pictures.to_image_tensor(read_picture(path)).mean(dim=1)[0]
+    return to_image_tensor(read_picture(path)).mean(dim=1)[0]
 
 
 def _sort_by_frame(options: Sequence[HoldOption], num_frames: int) -> dict[int, Path]:

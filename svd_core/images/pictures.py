@@ -1,4 +1,4 @@
-"""Turn any picture of a user into the tensors that the autoencoder and the image encoder take."""
+"""Turn any picture of a user into tensors, and fit it to the video."""
 
 from __future__ import annotations
 
@@ -13,28 +13,24 @@ from einops import rearrange
 from torch import Tensor
 
 from ..errors import SVDError, choose
+from ..picture_files import check_levels, reporting, to_array, turn_upright
 
 logger = logging.getLogger(__name__)
 
 FitMode = Literal["crop", "pad", "stretch"]
-EncoderFitMode = Literal["squash", "center crop", "pad"]
 FIT_MODES: tuple[FitMode, ...] = get_args(FitMode)
-ENCODER_FIT_MODES: tuple[EncoderFitMode, ...] = get_args(EncoderFitMode)
-
-# Radford et al. 2021, for pictures in [0, 1].
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def to_image_tensor(picture: Any) -> Tensor:
     """Convert a picture or a batch of them to b 3 h w fp32 in [0, 1].
 
-    Takes a PIL image (rotated upright by its EXIF tag); or an array or tensor [b] h w [c] of floats in [0, 1], 8-bit
-    levels in any integer type, 16-bit levels in uint16, or booleans, with 1 (grey), 2 (grey, alpha), 3 or 4 (alpha)
-    channels last. Alpha is dropped, as the host does. Floats that overshoot [0, 1], as resampled pictures do, are
-    clamped. Raises SVDError for an empty batch, other shapes, and values of another range.
+    Takes a PIL image (rotated upright by its EXIF tag); or an array or tensor [b] h w [c] with 1 (grey), 2 (grey,
+    alpha), 3 or 4 (alpha) channels last. Which level is white, `check_levels` says. Alpha is dropped, as the host does;
+    where it hid something, that is logged. Floats that overshoot [0, 1], as resampled pictures do, are clamped.
+    Raises SVDError for an empty batch, other shapes, and values of another range.
     """
-    pixels = _read_pixels(picture)
+    name = getattr(picture, "filename", "") or "The picture"
+    pixels = _read_pixels(picture, name)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim == 3:
@@ -46,6 +42,8 @@ def to_image_tensor(picture: Any) -> Tensor:
     if pixels.numel() == 0:
         raise SVDError(f"The picture is empty (shape {tuple(pixels.shape)}); connect at least one picture.")
     levels = _scale_to_unit_range(pixels)
+    if levels.shape[-1] in (2, 4):
+        _log_hidden_colours(name, levels[..., -1])
     channels = levels[..., :1].expand(*levels.shape[:-1], 3) if levels.shape[-1] < 3 else levels[..., :3]
     return rearrange(channels, "b h w c -> b c h w").clamp(0.0, 1.0)
 
@@ -72,25 +70,6 @@ def fit_masks(masks: Tensor, width: int, height: int, fit_mode: str = "crop") ->
     masks = masks.reshape(-1, *masks.shape[-2:])
     h, w = masks.shape[-2:]
     return masks if w * height == h * width else fit(masks.float()[:, None], width, height, fit_mode)[:, 0]
-
-
-def to_encoder_pixels(image: Tensor, size: int = 224, mode: str = "squash") -> Tensor:
-    """Prepare b 3 h w in [0, 1] for the image encoder: normalised b 3 size size. That very size is not resampled.
-
-    "squash" is what the model was trained with: the whole picture, its aspect lost; "center crop" drops the ends of
-    the longer side; "pad" adds black bars. The resampling is the reference's, on values in [-1, 1] and not clamped.
-    Raises SVDError for an unknown mode.
-    """
-    choose("fit mode", mode, ENCODER_FIT_MODES)
-    image = image.float()
-    height, width = image.shape[-2:]
-    if mode == "center crop":
-        image = _center(image, min(height, width), min(height, width))
-    elif mode == "pad":
-        image = _center(image, max(height, width), max(height, width))
-    resampled = _resize_like_sgm(2.0 * image - 1.0, size)
-    mean, std = (torch.tensor(x, device=image.device)[:, None, None] for x in (CLIP_MEAN, CLIP_STD))  # 3 1 1
-    return ((resampled + 1.0) / 2.0 - mean) / std
 
 
 def fit_size(width: int, height: int, multiple: int) -> tuple[int, int]:
@@ -124,10 +103,11 @@ def size_like(width: int, height: int, area: int, multiple: int) -> tuple[int, i
     return round_side(math.sqrt(area * width / height)), round_side(math.sqrt(area * height / width))
 
 
-def _read_pixels(picture: Any) -> Tensor:
+def _read_pixels(picture: Any, name: str) -> Tensor:
     """Any picture as a tensor with its values unchanged."""
     if hasattr(picture, "convert"):
-        picture = _read_pil(picture)
+        with reporting(name):
+            picture = to_array(turn_upright(picture))
     if isinstance(picture, np.ndarray) and picture.dtype.kind in "biuf":
         picture = torch.from_numpy(np.array(picture, order="C"))  # a copy: arrays may be read-only or flipped views
     if not isinstance(picture, Tensor) or picture.is_complex():
@@ -137,32 +117,22 @@ def _read_pixels(picture: Any) -> Tensor:
     return picture
 
 
-def _read_pil(picture: Any) -> np.ndarray:
-    from PIL import ImageOps
-
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):  # 16-bit grey, whose levels Pillow's own conversion would clip
-        return np.asarray(picture).clip(0, 65535).astype(np.uint16)
-    # Pillow warns when it drops a palette's transparency; as an alpha channel it is dropped in silence.
-    return np.asarray(picture.convert("RGBA" if "transparency" in picture.info else "RGB"))
+def _log_hidden_colours(name: str, alpha: Tensor) -> None:
+    """alpha: b h w in [0, 1]."""
+    hidden = float((alpha < 0.5).float().mean())
+    if hidden:
+        logger.warning(
+            "%s is transparent in %.2g %% of its area, where the colours that lie hidden there are taken; put it on a "
+            "background of your choice if these are wrong.", name, 100.0 * hidden,
+        )  # fmt: skip
 
 
 def _scale_to_unit_range(pixels: Tensor) -> Tensor:
     """Levels as fp32 fractions of full scale. Floats may overshoot a little; a wrong range raises SVDError."""
     values = pixels.float()
-    if not values.isfinite().all():
-        raise SVDError("The picture holds values that are not finite (NaN or infinity); repair the node that made it.")
-    low, high = float(values.min()), float(values.max())
-    if pixels.dtype == torch.bool:
-        return values
-    if pixels.is_floating_point():
-        if low < -0.5 or high > 1.5:
-            raise SVDError(f"The picture holds values from {low:g} to {high:g}; scale floats to 0..1.")
-        return values
-    full = 65535 if pixels.dtype == torch.uint16 else 255
-    if low < 0 or high > full:
-        raise SVDError(f"The picture holds levels from {low:g} to {high:g}; scale integers to 0..{full}.")
-    return values / full
+    low, high = values.aminmax()
+    white = check_levels(str(pixels.dtype).removeprefix("torch."), float(low), float(high))
+    return values.div_(white) if white != 1.0 else values
 
 
 def _crop(image: Tensor, width: int, height: int) -> Tensor:
@@ -200,28 +170,3 @@ def _center(image: Tensor, width: int, height: int) -> Tensor:
     horizontal, vertical = width - image.shape[-1], height - image.shape[-2]
     left, top = horizontal // 2, vertical // 2
     return F.pad(image, (left, horizontal - left, top, vertical - top))
-
-
-def _resize_like_sgm(image: Tensor, size: int) -> Tensor:
-    """Blur against aliasing, then bicubic with aligned corners: what sgm's embedder does through kornia.
-
-    sigma and the number of taps follow kornia's `resize(antialias=True)`, and the parity tests hold them to it.
-    """
-    if image.shape[-2:] == (size, size):
-        return image
-    for axis in (-2, -1):
-        if image.shape[axis] > size:
-            image = _blur(image, axis, sigma=(image.shape[axis] / size - 1.0) / 2.0)
-    return F.interpolate(image, size=(size, size), mode="bicubic", align_corners=True)
-
-
-def _blur(image: Tensor, axis: int, sigma: float) -> Tensor:
-    """Convolve one axis with a Gaussian, mirrored at the ends."""
-    reach = int(max(4.0 * sigma, 3.0)) // 2
-    weights = torch.exp(-(torch.arange(-reach, reach + 1.0) ** 2) / (2.0 * sigma**2))
-    padding = (0, 0, reach, reach) if axis == -2 else (reach, reach, 0, 0)
-    mirrored = F.pad(image, padding, mode="reflect")
-    blurred = torch.zeros_like(image)
-    for tap, weight in enumerate((weights / weights.sum()).tolist()):  # a CPU convolution of one channel is slower
-        blurred.add_(mirrored.narrow(axis, tap, image.shape[axis]), alpha=weight)
-    return blurred

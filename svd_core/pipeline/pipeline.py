@@ -27,6 +27,7 @@ from ..diffusion.speed import MODES, speed_mode
 from ..diffusion.step_cache import StepCache
 from ..errors import SVDError, choose
 from ..images import colours, pictures
+from ..images.encoder_pixels import EncoderFitMode, to_encoder_pixels
 from ..memory.decode.planner import decode_in_free_memory
 from ..memory.device import MemoryChoice, free_memory
 from ..memory.sampling import SamplingMemory
@@ -232,10 +233,10 @@ class SVDPipeline:
         """Remove all LoRAs; the weights are bit for bit what they were before."""
         self._loras.clear()
 
-    def encode_image(self, pixels: Tensor, fit: pictures.EncoderFitMode = "squash") -> Tensor:
+    def encode_image(self, pixels: Tensor, fit: EncoderFitMode = "squash") -> Tensor:
         """CLIP's projected embedding of a picture as one token, 1 1 d. pixels: 1 3 h w in [0, 1]."""
         size = self.image_encoder.config.image_size
-        prepared = pictures.to_encoder_pixels(pixels, size, fit).to(self.device, self.dtype)
+        prepared = to_encoder_pixels(pixels, size, fit).to(self.device, self.dtype)
         return self.image_encoder(prepared).image_embeds[:, None]
 
     def encode_picture(

@@ -13,7 +13,7 @@ import torch
 
 from svd_core import SVDError, save_video
 from svd_core.images.colours import match_colours
-from svd_core.images.pictures import to_encoder_pixels
+from svd_core.images.encoder_pixels import to_encoder_pixels
 from tools.client import JSON
 from tools.comfyui import REPOSITORY
 

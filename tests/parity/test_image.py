@@ -8,7 +8,7 @@ from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion 
 from kornia.geometry.transform import resize
 from transformers import CLIPImageProcessor
 
-from svd_core.images.pictures import CLIP_MEAN, CLIP_STD, to_encoder_pixels
+from svd_core.images.encoder_pixels import CLIP_MEAN, CLIP_STD, to_encoder_pixels
 
 
 @pytest.mark.parametrize("h, w", [(576, 1024), (1024, 576), (300, 200), (225, 500), (224, 400), (100, 150), (64, 64)])

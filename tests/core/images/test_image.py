@@ -15,17 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from svd_core.errors import SVDError
-from svd_core.images.pictures import (
-    CLIP_MEAN,
-    CLIP_STD,
-    ENCODER_FIT_MODES,
-    FIT_MODES,
-    fit,
-    fit_size,
-    size_like,
-    to_encoder_pixels,
-    to_image_tensor,
-)
+from svd_core.images.encoder_pixels import CLIP_MEAN, CLIP_STD, ENCODER_FIT_MODES, to_encoder_pixels
+from svd_core.images.pictures import FIT_MODES, fit, fit_size, size_like, to_image_tensor
 
 SIDES = st.integers(1, 70)
 VIDEO_SIDES = st.integers(1, 40).map(lambda n: 2 * n)
