@@ -1,4 +1,4 @@
-"""The commands a person runs: `nox -s demo`, `tests`, `lint`, `docs`, `train`, `evaluate`, `bench`.
+"""The commands a person runs: `nox -s demo`, `tests`, `hosts`, `lint`, `docs`, `train`, `evaluate`, `bench`.
 
 All share one environment in .cache, installed once; a run with unchanged requirements starts at once. It is made here
 and not by nox, which keeps one for each session: torch alone is several gigabytes.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - nox may have been installed with
     raise SystemExit("SVD Nodes needs Python 3.10 or newer; run nox with one.")
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from tools.comfyui import CACHE, find_comfyui, requirements
+from tools.comfyui import CACHE, PACKAGE, find_comfyui, requirements
 
 nox.needs_version = ">=2024.3.2"
 nox.options.sessions = ["tests"]
@@ -28,6 +29,8 @@ PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python
 MAX_THREADS = 4  # small models do not gain from more
 MAX_WORKERS = 4  # processes of tests, each of one thread, with a ComfyUI of its own
 INTERRUPT_SECONDS = 30  # after Ctrl-C the demo still stops its server
+# What a ComfyUI newer than any that can be downloaded brings along.
+NEWEST_LIBRARIES = ("comfy-kitchen", "comfy-aimdo", "comfyui-frontend-package", "av")
 
 
 @nox.session(python=False)
@@ -47,6 +50,18 @@ def tests(session: nox.Session) -> None:
     # A file of tests stays in one process, for its fixtures; the order is that of testpaths, long ones first.
     shared_out = ("--numprocesses", str(workers), "--dist", "loadfile", "--no-loadscope-reorder")
     run(session, "pytest", *shared_out, *session.posargs)
+
+
+@nox.session(python=False)
+def hosts(session: nox.Session) -> None:
+    """The examples in every supported ComfyUI; `-- 0.16.3` in one, `-- --newest` with the newest libraries and page."""
+    prepare(session)
+    if "--newest" not in session.posargs:
+        run(session, "tools.hosts", *session.posargs)
+        return
+    libraries = install_newest(session)
+    run(session, "pytest", "tests/browser", "tests/core/video", env={"PYTHONPATH": str(libraries)})
+    run(session, "tools.hosts", "--libraries", str(libraries))
 
 
 @nox.session(python=False)
@@ -97,10 +112,10 @@ def build_pages(session: nox.Session, command: str) -> None:
     session.run(str(PYTHON), "-m", "mkdocs", command, "--strict", env=env, external=True)
 
 
-def run(session: nox.Session, module: str, *arguments: str) -> None:
+def run(session: nox.Session, module: str, *arguments: str, env: dict[str, str] | None = None) -> None:
     """Run a module in the shared environment."""
     threads = str(min(MAX_THREADS, os.cpu_count() or 1))
-    env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    env = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **(env or {})}
     session.run(str(PYTHON), "-m", module, *arguments, env=env, external=True, interrupt_timeout=INTERRUPT_SECONDS)
 
 
@@ -117,6 +132,17 @@ def prepare(session: nox.Session) -> None:
     stamp.unlink(missing_ok=True)
     session.run(str(PYTHON), "-m", "pip", "install", "--progress-bar", "off", *packages, external=True)
     stamp.write_text(digest)
+
+
+def install_newest(session: nox.Session) -> Path:
+    """Install the newest libraries into a folder of their own, which stands before the environment's; return it."""
+    folder = CACHE / "newest-libraries"
+    shutil.rmtree(folder, ignore_errors=True)
+    pip = [str(PYTHON), "-m", "pip"]
+    session.run(*pip, "install", "--quiet", "--no-deps", "--target", str(folder), *NEWEST_LIBRARIES, external=True)
+    session.run(*pip, "list", "--path", str(folder), external=True)
+    session.run(*pip, "index", "versions", PACKAGE, external=True)  # is there a newer ComfyUI than ours?
+    return folder
 
 
 def wanted(comfyui: Path) -> list[str]:

@@ -32,6 +32,7 @@ class Host:
     """A ComfyUI server of its own: own base folder (models, input, output, user), own free port, only `packs` loaded.
 
     `packs` maps the name in custom_nodes to the folder of the pack. `options` are further command line options.
+    `libraries` is a folder of libraries that stand before the installed ones.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Host:
         packs: Mapping[str, Path] | None = None,
         options: Sequence[str] = (),
         python: str = sys.executable,
+        libraries: Path | None = None,
     ):
         self.comfyui = comfyui
         self.base = base.resolve()
         self.packs = dict(packs or {PACK_NAME: REPOSITORY})
         self.options = list(options)
         self.python = python
+        self.libraries = libraries
         self.log = self.base / "host.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -70,7 +73,11 @@ class Host:
         try:
             with self.log.open("wb") as log:
                 self.process = subprocess.Popen(
-                    self.command(), cwd=self.comfyui, env=environment(), stdout=log, stderr=subprocess.STDOUT
+                    self.command(),
+                    cwd=self.comfyui,
+                    env=environment(self.libraries),
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
                 )
             self.wait()
         except BaseException:
@@ -150,6 +157,7 @@ def has_accelerator(python: str) -> bool:
     return subprocess.run([python, "-c", question], stderr=subprocess.DEVNULL).returncode == 0
 
 
-def environment() -> dict[str, str]:
+def environment(libraries: Path | None = None) -> dict[str, str]:
     """The server's environment: unbuffered UTF-8 logs, and no telemetry or model downloads by any library."""
-    return {**os.environ, "PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    before = {} if libraries is None else {"PYTHONPATH": str(libraries)}
+    return {**os.environ, **before, "PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}

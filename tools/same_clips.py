@@ -96,7 +96,9 @@ def run(host: Host, prompt: Prompt, folder: Path) -> Clips:
     recorded = with_recorders(prompt)
     done = host.client.run(recorded, timeout=1200)
     if done.status != "success":
-        raise SystemExit(f"{folder}: {done.status}, {done.error}")
+        error = done.error or {}
+        said = f"{error.get('node_type')}: {error.get('exception_message')}"
+        raise RuntimeError(f"{folder.name}: {done.status}, {said.strip()}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     clips: Clips = {}

@@ -29,6 +29,7 @@ class SVDClipVision(comfy.clip_vision.ClipVisionModel):
         self.image_mean, self.image_std = list(CLIP_MEAN), list(CLIP_STD)
         self.model_type = "clip_vision_model"
         self.return_all_hidden_states = False
+        self.naf = None  # newer hosts' nodes for another family ask for it
         self.config = {"image_size": config.image_size, "model_type": self.model_type}
         self.load_device = model_management.text_encoder_device()
         if dtype is None and not model_management.is_device_cpu(self.load_device):
@@ -46,7 +47,7 @@ class SVDClipVision(comfy.clip_vision.ClipVisionModel):
         """The weights to save."""
         return self.model.state_dict() | settings_tensor("clip", self.model.config)
 
-    def encode_image(self, image: Tensor, crop: bool = True) -> Any:
+    def encode_image(self, image: Tensor, crop: bool = True, **_: Any) -> Any:
         """Called by the host's own node: its preprocessing, our network. image: b h w 3 in [0, 1]."""
         pixels = comfy.clip_model.clip_preprocess(
             image.to(self.load_device), size=self.image_size, mean=self.image_mean, std=self.image_std, crop=crop

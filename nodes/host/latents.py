@@ -131,6 +131,7 @@ def guide_clips_apart(
     timestep: Tensor,
     model_options: dict[str, Any] | None = None,
     seed: int | None = None,
+    **others: Any,
 ) -> Tensor:
     """Wraps the host's prediction, (b t) 4 h w: its guidance nodes ramp over all frames they are given."""
     options = dict(model_options or {})
@@ -138,7 +139,7 @@ def guide_clips_apart(
     guide = options.get("sampler_cfg_function")
     if guide is not None and num_frames and len(x) > num_frames:
         options["sampler_cfg_function"] = lambda args: torch.cat([guide(own) for own in _split_args(args, num_frames)])
-    return predict_noise(x, timestep, options, seed)
+    return predict_noise(x, timestep, options, seed, **others)
 
 
 def _frames_per_clip(guider: Any) -> int | None:

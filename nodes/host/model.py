@@ -136,12 +136,12 @@ class SVDModel(comfy.model_base.SVD_img2vid):
             kwargs["cross_attn"] = kwargs["cross_attn"].repeat_interleave(num_frames, dim=0)  # (b t) 1 d
         return {**super().extra_conds(**kwargs), NUM_VIDEO_FRAMES: comfy.conds.CONDConstant(num_frames)}
 
-    def memory_required(self, input_shape: Any, cond_shapes: Any = None) -> float:
+    def memory_required(self, input_shape: Any, cond_shapes: Any = None, **_: Any) -> float:
         """Bytes of activations of one evaluation; both guidance branches count in input_shape, (b t) 4 h w."""
         return activation_bytes(self.diffusion_model.config, input_shape, self.get_dtype_inference())
 
     def resize_cond_for_context_window(
-        self, cond_key: str, cond_value: Any, window: Any, x_in: Tensor, device: Any, retain_index_list: Any = ()
+        self, cond_key: str, cond_value: Any, window: Any, x_in: Tensor, device: Any, *_: Any, **__: Any
     ) -> Any:
         """A context window is a clip of its own length; the host adds a frame where it anchors the window."""
         if cond_key != NUM_VIDEO_FRAMES:
@@ -152,14 +152,14 @@ class SVDModel(comfy.model_base.SVD_img2vid):
 
 
 class SVDModelConfig(comfy.supported_models.SVD_img2vid):
-    def get_model(self, state_dict: Any, prefix: str = "", device: torch.device | None = None) -> SVDModel:
+    def get_model(self, state_dict: Any, prefix: str = "", device: torch.device | None = None, **_: Any) -> SVDModel:
         model = SVDModel(self, device=device)
         self.unet_config |= describe_blocks(model.diffusion_model)
         return model
 
-    def process_unet_state_dict_for_saving(self, state_dict: Any) -> Any:
+    def process_unet_state_dict_for_saving(self, state_dict: Any, **options: Any) -> Any:
         settings = settings_tensor("unet", self.unet_config["core_config"])
-        return super().process_unet_state_dict_for_saving({**state_dict, **settings})
+        return super().process_unet_state_dict_for_saving({**state_dict, **settings}, **options)
 
 
 def host_unet_config(config: UNetConfig) -> dict[str, Any]:
@@ -251,6 +251,6 @@ def make_model(checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool 
     return patcher
 
 
-def reload_model(checkpoint: Checkpoint, dtype: torch.dtype, disable_dynamic: bool = False) -> Any:
+def reload_model(checkpoint: Checkpoint, dtype: torch.dtype, disable_dynamic: bool = False, **_: Any) -> Any:
     """Build the same model again: the host asks for it to compile it, or to run it on another device."""
     return make_model(checkpoint, dtype, dynamic=not disable_dynamic)

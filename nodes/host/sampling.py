@@ -40,7 +40,12 @@ class PerFrameGuider(comfy.samplers.CFGGuider):
         self.state = RunState(make_memory(memory, self.model_patcher.load_device), cache)
 
     def predict_noise(
-        self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        model_options: dict[str, Any] | None = None,
+        seed: int | None = None,
+        **_: Any,
     ) -> Tensor:
         """The guided x0, t 4 h w. The unconditional branch is left out where no frame needs it."""
         options = dict(model_options or {})

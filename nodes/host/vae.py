@@ -21,7 +21,7 @@ from ...svd_core.models.autoencoder import Autoencoder
 from ...svd_core.models.layers import Layers
 from ...svd_core.pipeline.stages import encode_frames
 from .folders import ProgressBar, model_management
-from .versions import is_oom, output_dtype
+from .versions import is_oom, output_dtype, without_lack_of_weights
 from .weights import load_part
 
 logger = logging.getLogger(__name__)
@@ -35,8 +35,10 @@ class SVDVAE(comfy.sd.VAE):
     else.
     """
 
-    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype | None) -> None:
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool = True) -> None:
         """dtype: type of the stored weights, by default the file's. The host's VAE options choose the decode's."""
+        with without_lack_of_weights():
+            super().__init__(sd={})  # sets what a VAE of this host has, new attributes too, and goes no further
         config = checkpoint.vae
         self.device = model_management.vae_device()
         self.vae_dtype = model_management.vae_dtype(self.device, [torch.float16, torch.float32])
@@ -48,31 +50,25 @@ class SVDVAE(comfy.sd.VAE):
         module = Autoencoder(config, Layers(comfy.ops.manual_cast, dtype)).eval().requires_grad_(False)
         model_management.archive_model_dtypes(module)
         self.first_stage_model = module
-        self.patcher = comfy.model_patcher.CoreModelPatcher(
+        patcher_class = comfy.model_patcher.CoreModelPatcher if dynamic else comfy.model_patcher.ModelPatcher
+        self.patcher = patcher_class(
             module, load_device=self.device, offload_device=model_management.vae_offload_device()
         )
         load_part(module, checkpoint, "vae", dtype, dynamic=self.patcher.is_dynamic())
         self.patcher.cached_patcher_init = (reload_vae_patcher, (checkpoint, dtype))
-        self.size = None
         self.model_size()
 
     def _describe(self, config: AutoencoderConfig) -> None:
-        """Set the attributes that methods inherited from the host's class read."""
+        """Set what methods inherited from the host's class read and is not as it is in most autoencoders."""
         self.config = config
         self.latent_channels = config.latent_channels
         self.output_channels = config.image_channels
         self.downscale_ratio = self.upscale_ratio = config.downscale
-        self.latent_dim = 2
-        self.downscale_index_formula = self.upscale_index_formula = None
         self.process_input = lambda image: image * 2.0 - 1.0
         self.process_output = lambda image: image.add_(1.0).div_(2.0).clamp_(0.0, 1.0)
         self.working_dtypes = [torch.float16, torch.float32]
         self.memory_used_encode = self._encode_bytes
         self.memory_used_decode = self._decode_bytes
-        self.crop_input = True
-        self.disable_offload = self.handles_tiling = self.not_video = False
-        self.pad_channel_value = self.extra_1d_channel = self.format_encoded = None
-        self.audio_sample_rate = 44100
 
     def _encode_bytes(self, shape: torch.Size, dtype: torch.dtype) -> int:
         """Bytes for encoding one picture at a time, in fp32 whatever the weights are. shape: b 3 h w."""
@@ -86,7 +82,7 @@ class SVDVAE(comfy.sd.VAE):
         call = DecodeCall(self.config, height, width, num_frames, dtype, self.device.type == "cpu")
         return decode_footprint(call, DecodePlan(1)).device
 
-    def encode(self, pixel_samples: Tensor) -> Tensor:
+    def encode(self, pixel_samples: Tensor, **_: Any) -> Tensor:
         """pixel_samples: b 8h 8w 3 in [0, 1]. Returns b 4 h w, unscaled."""
         pixels = self.vae_encode_crop_pixels(pixel_samples).movedim(-1, 1)
         needed = self.memory_used_encode(pixels.shape, torch.float32)
@@ -97,7 +93,12 @@ class SVDVAE(comfy.sd.VAE):
         ]
         return torch.cat(latents).to(self.output_device, output_dtype(self))
 
-    def decode(self, samples_in: Tensor, vae_options: dict[str, Any] | None = None) -> Tensor:
+    def encode_tiled(self, pixel_samples: Tensor, *_: Any, **__: Any) -> Tensor:
+        """The host's tiles would be encoded in the decode's type; one whole picture takes little memory."""
+        logger.info("VAE of SVD Loader: tile sizes are not needed, encoding one whole picture at a time.")
+        return self.encode(pixel_samples)
+
+    def decode(self, samples_in: Tensor, vae_options: dict[str, Any] | None = None, **_: Any) -> Tensor:
         """samples_in: t 4 h w. Returns t 8h 8w 3 in [0, 1]."""
         return self.decode_clip(samples_in[:, :, 0] if samples_in.ndim == 5 else samples_in)
 
@@ -136,9 +137,9 @@ class SVDVAE(comfy.sd.VAE):
         return weights
 
 
-def reload_vae_patcher(checkpoint: Checkpoint, dtype: torch.dtype, disable_dynamic: bool = False) -> Any:
+def reload_vae_patcher(checkpoint: Checkpoint, dtype: torch.dtype, disable_dynamic: bool = False, **_: Any) -> Any:
     """Build the same VAE again, for the host's device selection."""
-    return SVDVAE(checkpoint, dtype).patcher
+    return SVDVAE(checkpoint, dtype, dynamic=not disable_dynamic).patcher
 
 
 def encode_like(vae: Any, frames: Tensor, clip: Tensor, fit: str) -> Tensor:
