@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..svd_core.models.finite import check_finite, check_latents_finite
 from .host.folders import ALIASES, CATEGORY, io
 from .host.inputs import checked
 from .host.latents import clip_length
@@ -59,4 +60,7 @@ class SVDTemporalVAEDecode(io.ComfyNode):
         if isinstance(vae, SVDVAE):
             return io.NodeOutput(torch.cat([vae.decode_clip(clip, frames_at_once) for clip in clips]))
         logger.info("Temporal VAE Decode: this VAE is not from SVD Loader, so ComfyUI decides how the clip is split.")
-        return io.NodeOutput(torch.cat([vae.decode(clip) for clip in clips]))
+        check_latents_finite(latents)
+        frames = torch.cat([vae.decode(clip) for clip in clips])
+        check_finite(frames, "The decoded frames", vae.first_stage_model, "VAE", vae.vae_dtype)
+        return io.NodeOutput(frames)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...svd_core.checkpoints import Checkpoint, settings_tensor
 from ...svd_core.images.encoder_pixels import CLIP_MEAN, CLIP_STD
+from ...svd_core.models.finite import check_finite
 from ...svd_core.models.image_encoder import ClipVision, ClipVisionOutput
 from ...svd_core.models.layers import Layers
 from .folders import model_management
@@ -65,6 +66,7 @@ def encode_pixels(clip_vision: Any, pixels: Tensor) -> Any:
         projected = None
     else:
         last, penultimate, embeds, projected = clip_vision.model(pixel_values=pixels, intermediate_output=-2)
+    check_finite(embeds, "The image encoder's numbers", clip_vision.model, "image encoder", torch.float32)
     device = model_management.intermediate_device()
     output = comfy.clip_vision.Output()
     output["last_hidden_state"] = last.to(device)

@@ -15,11 +15,11 @@ import torch
 from comfy.weight_adapter import BOFTAdapter, LoRAAdapter, OFTAdapter
 from torch import Tensor
 
-from ...svd_core.checkpoints.header import Header, read_header
+from ...svd_core.checkpoints.header import Header, check_numbers, read_header
 from ...svd_core.checkpoints.inventory import Shape
 from ...svd_core.checkpoints.lora import LoRALayer, module_shapes, read_lora
 from ...svd_core.checkpoints.lora.names import Role, find_weight, split_name, weight_names
-from ...svd_core.checkpoints.lora.read import describe_no_match, log_match
+from ...svd_core.checkpoints.lora.read import describe_no_match, log_match, read_finite
 from ...svd_core.checkpoints.stream import SafetensorsFile
 from ...svd_core.errors import SVDError
 
@@ -92,7 +92,8 @@ def _rename(
     places: dict[str, str] = {}
     unmatched: dict[str, None] = {}
     unread: list[str] = []
-    for name, tensor in SafetensorsFile(header.path).items():
+    file = SafetensorsFile(header.path)
+    for name, ref in header.tensors.items():
         split = _split_name(name)
         if split is None:
             unread.append(name)
@@ -104,7 +105,9 @@ def _rename(
             unmatched[path] = None
         else:
             places[key.removesuffix(".weight")] = key
-            tensors[key.removesuffix(".weight") + end] = tensor.clone()  # the file stays free
+            if end != _ENDS["alpha"]:
+                check_numbers([ref])
+            tensors[key.removesuffix(".weight") + end] = read_finite(file, ref)
     return tensors, places, list(unmatched), unread
 
 

@@ -30,6 +30,7 @@ from ...svd_core.models.unet.evaluation import DeepFeatures
 from ...svd_core.models.unet.resnet import VideoResBlock
 from ...svd_core.models.unet.transformer import SpatialVideoTransformer
 from ...svd_core.models.unet.unet import VideoUNet
+from .finite import check_outcome
 from .folders import model_management
 from .latents import NUM_VIDEO_FRAMES, count_frames_per_picture, guide_clips_apart
 from .memory import activation_bytes, run_of
@@ -247,6 +248,7 @@ def make_model(checkpoint: Checkpoint, dtype: torch.dtype | None, dynamic: bool 
     else:
         load_part(model.diffusion_model, checkpoint, "unet", dtype, patcher.is_dynamic())
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.PREDICT_NOISE, "svd_clips", guide_clips_apart)
+    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, "svd_finite", check_outcome)
     patcher.cached_patcher_init = (reload_model, (checkpoint, dtype))
     return patcher
 

@@ -19,6 +19,7 @@ from ...svd_core.diffusion.samplers import StepInfo, choose_sampler
 from ...svd_core.diffusion.speed import SpeedMode
 from ...svd_core.diffusion.step_cache import StepCache
 from ...svd_core.errors import needing
+from .finite import check_sampled
 from .folders import model_management
 from .latents import ClipRun
 from .memory import RunState, make_memory
@@ -114,6 +115,7 @@ def sample_clips(model: Any, runs: Sequence[ClipRun], sampling: Sampling) -> lis
     """Sample clips one after the other, under one progress bar.
 
     The latents of the runs: t 4 h w, unscaled. Returns the clips on the compute device, t 4 h w each.
+    Raises SVDError for a clip that is not finite.
     """
     if "sampler_cfg_function" in model.model_options:
         logger.warning("SVD Sampler uses its own guidance; the guidance node before it has no effect.")
@@ -132,14 +134,22 @@ def _sample_clip(model: Any, run: ClipRun, sampling: Sampling, callback: Any) ->
     samples = comfy.sample.fix_empty_latent_channels(model, run.latent["samples"])
     initial = comfy.sample.prepare_noise(samples, run.seed, run.latent.get("batch_index"))
     guider = PerFrameGuider(model, run.positive, run.negative, sampling.scale, sampling.mode, sampling.memory)
+
+    def report(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
+        if step == 0:  # damaged weights show at once
+            check_sampled(model, denoised)
+        callback(step, denoised, x, total)
+
     with guider.state.cache:
-        return guider.sample(
+        latents = guider.sample(
             initial,
             samples,
             make_sampler(sampling.sampler, noise.step_generator(run.seed)),
             sampling.sigmas,
             denoise_mask=run.latent.get("noise_mask"),
-            callback=callback,
+            callback=report,
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=run.seed,
         )
+    check_sampled(model, latents)  # the host's own MODEL does not do it
+    return latents

@@ -18,6 +18,7 @@ from ...svd_core.memory.decode.estimate import decode_footprint, encode_bytes
 from ...svd_core.memory.decode.plan import DecodeCall, DecodePlan
 from ...svd_core.memory.decode.planner import decode_in_free_memory
 from ...svd_core.models.autoencoder import Autoencoder
+from ...svd_core.models.finite import check_finite
 from ...svd_core.models.layers import Layers
 from ...svd_core.pipeline.stages import encode_frames
 from .folders import ProgressBar, model_management
@@ -87,11 +88,13 @@ class SVDVAE(comfy.sd.VAE):
         pixels = self.vae_encode_crop_pixels(pixel_samples).movedim(-1, 1)
         needed = self.memory_used_encode(pixels.shape, torch.float32)
         model_management.load_models_gpu([self.patcher], memory_required=needed)
-        latents = [
+        encoded = [
             self.first_stage_model.encode(self.process_input(picture).to(self.device, torch.float32))
             for picture in pixels.split(1)
         ]
-        return torch.cat(latents).to(self.output_device, output_dtype(self))
+        latents = torch.cat(encoded)
+        check_finite(latents, "The latents of a picture", self.first_stage_model.encoder, "VAE", torch.float32)
+        return latents.to(self.output_device, output_dtype(self))
 
     def encode_tiled(self, pixel_samples: Tensor, *_: Any, **__: Any) -> Tensor:
         """The host's tiles would be encoded in the decode's type; one whole picture takes little memory."""

@@ -19,32 +19,42 @@ def is_finite(values: Tensor) -> bool:
     return math.isfinite(float(low)) and math.isfinite(float(high))
 
 
-def check_finite(result: Tensor, what: str, network: nn.Module, title: str, dtype: torch.dtype) -> None:
+def check_finite(
+    result: Tensor, what: str, network: nn.Module, title: str, dtype: torch.dtype, with_loras: bool = False
+) -> None:
     """Raises SVDError, with the cause, if a network's result is not finite.
 
-    what: the result, for the message ("The clip's latents"); title: the network. dtype: of the computation. The cause
-    is looked for on failure only: in the weights, which may be damaged, and in the range of 16 bits.
+    what: the result, for the message ("The latents of the clip"); title: the network. dtype: of the computation.
+    with_loras: whether LoRAs change the weights. The cause is looked for on failure only: in the weights, which may be
+    damaged, and in the range of 16 bits.
     """
     if not is_finite(result):
-        raise SVDError(f"{what} are not finite numbers{_find_cause(network, title, dtype)}.")
+        or_loras = ", or leave the LoRAs out" if with_loras else ""
+        raise SVDError(f"{what} hold NaN or infinity, {_explain(network, title, dtype)}{or_loras}.")
 
 
-def _find_cause(network: nn.Module, title: str, dtype: torch.dtype) -> str:
-    damaged = find_non_finite(network)
-    if damaged is None and dtype == torch.float16:
-        return f", which the {title} gives where fp16 overflows: choose bf16 or fp32"
-    if damaged is None:
-        return f", though the weights of the {title} are: use usual settings, or another checkpoint"
-    name, parameter = damaged
-    if parameter.dtype == torch.float16 and not parameter.isnan().any():
-        return (
-            f", because the weights of the {title} are infinite in {name}: choose bf16 or fp32, which hold larger "
-            f"numbers than fp16, and if that does not help, download the checkpoint again"
+def check_latents_finite(latents: Tensor) -> None:
+    """Raises SVDError for latents that would decode to black. Their model is not known here."""
+    if not is_finite(latents):
+        raise SVDError(
+            "The latents to decode hold NaN or infinity, so the sampling overflowed or its model is damaged: "
+            "choose bf16 or fp32 weights, or another checkpoint."
         )
-    damage = "the file is damaged, download it again or pick another"
-    return f", because the weights of the {title} are not in {name}: {damage}"
+
+
+def _explain(network: nn.Module, title: str, dtype: torch.dtype) -> str:
+    """The cause, and what to do."""
+    name, parameter = find_non_finite(network) or ("", None)
+    if parameter is None and dtype == torch.float16:
+        return f"as this {title} gives numbers too large for fp16: choose bf16 or fp32"
+    if parameter is None:
+        return f"though the weights of the {title} are finite: use settings and inputs in their usual range"
+    if parameter.dtype == torch.float16 and not parameter.isnan().any():
+        return f"as the weights of the {title} do in {name}, for which fp16 may be too small: choose bf16 or fp32"
+    return f"as the weights of the {title} do in {name}, so the file is damaged: download it again or pick another"
 
 
 def find_non_finite(network: nn.Module) -> tuple[str, Tensor] | None:
     """The first parameter that holds NaN or infinity, with its name; None without one."""
-    return next(((name, parameter) for name, parameter in network.named_parameters() if not is_finite(parameter)), None)
+    parameters = network.named_parameters()
+    return next(((name, parameter) for name, parameter in parameters if not is_finite(parameter)), None)

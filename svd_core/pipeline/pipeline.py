@@ -32,6 +32,7 @@ from ..memory.decode.planner import decode_in_free_memory
 from ..memory.device import MemoryChoice, free_memory
 from ..memory.sampling import SamplingMemory
 from ..models.autoencoder import Autoencoder
+from ..models.finite import check_finite
 from ..models.image_encoder import ClipVision
 from ..models.unet.unet import VideoUNet
 from .clip import OUTPUTS, Clip, Output, to_levels
@@ -205,6 +206,8 @@ class SVDPipeline:
         with tqdm(total=len(sigmas) - 1, desc="sampling", disable=not run.progress) as bar, cache:
 
             def report(step: StepInfo) -> None:
+                if step.index == 0:  # damaged weights show at once
+                    self._check_clip(step.denoised)
                 bar.update(1)
                 if run.callback is not None:
                     run.callback(step)
@@ -216,7 +219,12 @@ class SVDPipeline:
                 generator=noise.step_generator(seed),
                 callback=report,
             )
-        return correct_latents(latents, settings.post_normalize, settings.contrast_enhance_scale)
+        latents = correct_latents(latents, settings.post_normalize, settings.contrast_enhance_scale)
+        self._check_clip(latents)
+        return latents
+
+    def _check_clip(self, latents: Tensor) -> None:
+        check_finite(latents, "The latents of the clip", self.unet, "UNet", self.dtype, bool(self._loras))
 
     def load_lora(self, path: str | Path, strength: float = 1.0) -> LoRA:
         """Merge a LoRA into the UNet's weights; several add up.
@@ -237,18 +245,26 @@ class SVDPipeline:
         """CLIP's projected embedding of a picture as one token, 1 1 d. pixels: 1 3 h w in [0, 1]."""
         size = self.image_encoder.config.image_size
         prepared = to_encoder_pixels(pixels, size, fit).to(self.device, self.dtype)
-        return self.image_encoder(prepared).image_embeds[:, None]
+        embeds = self.image_encoder(prepared).image_embeds
+        check_finite(embeds, "The image encoder's numbers", self.image_encoder, "image encoder", self.dtype)
+        return embeds[:, None]
 
     def encode_picture(
         self, pixels: Tensor, micro: MicroConditioning, seed: int = 0, augmentation_noise: Tensor | None = None
     ) -> Tensor:
         """The latent of the noise-augmented picture, 1 4 h w, unscaled. pixels: 1 3 8h 8w in [0, 1]."""
         noisy = augment_picture(pixels, micro.noise_aug_strength, seed, augmentation_noise)
-        return self.vae.encode(noisy.to(self.device, torch.float32))
+        return self._encode(noisy)
 
     def encode_frame(self, pixels: Tensor) -> Tensor:
         """The latent of a frame of a clip, 1 4 h w, scaled to diffusion space. pixels: 1 3 8h 8w in [0, 1]."""
-        return self.frame_scale * self.vae.encode((2.0 * pixels - 1.0).to(self.device, torch.float32))
+        return self.frame_scale * self._encode(2.0 * pixels - 1.0)
+
+    def _encode(self, pixels: Tensor) -> Tensor:
+        """pixels: 1 3 8h 8w in about [-1, 1]. Returns 1 4 h w, unscaled."""
+        latent = self.vae.encode(pixels.to(self.device, torch.float32))
+        check_finite(latent, "The latents of a picture", self.vae.encoder, "VAE", torch.float32)
+        return latent
 
     def sampling_memory(self, choice: MemoryChoice = "automatic") -> SamplingMemory:
         """The plan that fits the UNet's evaluations in one run to the free memory of the device; for `denoise`."""

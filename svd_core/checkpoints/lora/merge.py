@@ -30,6 +30,9 @@ class LoRAStack:
         """Shapes of the network's parameters, for `read_lora`."""
         return module_shapes(self._module)
 
+    def __len__(self) -> int:
+        return len(self._loras)
+
     def add(self, lora: LoRA, strength: float) -> None:
         """Merge one more LoRA. Raises SVDError, and changes nothing, where the strength or a weight is not finite."""
         if not abs(strength) <= sys.float_info.max:  # compares whole numbers of any size

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...errors import SVDError
 from ...models.autoencoder import Autoencoder
+from ...models.finite import check_finite, check_latents_finite, is_finite
 from ..device import USABLE, describe_bytes, free_memory, is_out_of_memory, room_to_spill
 from .clip import decode_clip
 from .estimate import Footprint, decode_footprint
@@ -68,8 +69,9 @@ def decode_in_free_memory(
 
     z: t 4 h w, unscaled, on any device. frames_at_once: the most frames at once; 0 chooses. in_dtype: converts the
     weights for the second decode, unless the layers cast them. Returns t 3 8h 8w, about [-1, 1], unclamped, on `device`
-    or in host memory.
+    or in host memory. Raises SVDError for latents or frames that are not finite.
     """
+    check_latents_finite(z)
 
     def decode(dtype: torch.dtype) -> Tensor:
         call = DecodeCall.of_latents(vae.config, z, dtype, device)
@@ -79,12 +81,13 @@ def decode_in_free_memory(
         return decode_clip(vae, z.to(dtype), plan, device=device, is_oom=is_oom)
 
     frames = decode(dtype)
-    if dtype == torch.float32 or frames.isfinite().all():
-        return frames
-    logger.warning("The decode in %s gave values that are not finite; decoding again in fp32.", dtype)
-    del frames
-    with in_dtype(torch.float32):
-        return decode(torch.float32)
+    if dtype != torch.float32 and not is_finite(frames):
+        logger.warning("The decode in %s gave values that are not finite; decoding again in fp32.", dtype)
+        del frames
+        with in_dtype(torch.float32):
+            frames = decode(torch.float32)
+    check_finite(frames, "The decoded frames", vae, "VAE", torch.float32)
+    return frames
 
 
 @dataclass(frozen=True)
