@@ -8,7 +8,7 @@ from ..svd_core.checkpoints import extend, open_checkpoint
 from ..svd_core.config import WEIGHT_DTYPE_NAMES
 from ..svd_core.errors import choose
 from ..svd_core.models.kernels.fp8 import FP8
-from .host.folders import ALIASES, CATEGORY, find_checkpoint, io, list_checkpoints
+from .host.folders import ALIASES, CATEGORY, find_checkpoint, io, list_checkpoints, show_text
 from .host.image_encoder import SVDClipVision
 from .host.inputs import checked
 from .host.model import make_model
@@ -70,6 +70,7 @@ class SVDLoader(io.ComfyNode):
                 io.ClipVision.Output(tooltip="The image encoder, for CLIP Image Encode."),
                 io.Vae.Output(tooltip="Encoder and temporal decoder, for the two VAE nodes."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -82,6 +83,8 @@ class SVDLoader(io.ComfyNode):
         opened.require("unet", "vae", "clip")
         if extension != NO_FILE:
             opened = extend(opened, find_checkpoint(extension))
+        if opened.notes:
+            show_text(cls.hidden.unique_id, "\n".join(opened.notes))
         dtype = WEIGHT_DTYPES[choose("weight dtype", weight_dtype, WEIGHT_DTYPES)]
         model = make_model(opened, dtype)
         attach_checkpoint(model, opened)

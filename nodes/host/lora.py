@@ -7,6 +7,7 @@ BOFT, DoRA, whole differences) go to the host's own reader, under our names of t
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,29 @@ def read_patches(model: Any, path: Path) -> dict[str, Any]:
     return {_PREFIX + weight: _make_adapter(layer) for weight, layer in read_lora(header, shapes).layers.items()}
 
 
+class PeftDoRA(LoRAAdapter):
+    """A DoRA as peft defines it. The host divides by the norms of the weight before the change, peft by those after."""
+
+    def calculate_weight(
+        self,
+        weight: Tensor,
+        key: str,
+        strength: float,
+        strength_model: float,
+        offset: Any,
+        function: Callable[[Tensor], Tensor],
+        intermediate_dtype: torch.dtype = torch.float32,
+        original_weight: Any = None,
+    ) -> Tensor:
+        up, down, alpha, _, magnitude, _ = self.weights
+        changed = LoRALayer(key, down, up, alpha, magnitude).merge(weight.float(), strength)
+        return weight.copy_(weight + function(changed.to(weight.dtype) - weight))
+
+
 def _make_adapter(layer: LoRALayer) -> LoRAAdapter:
-    no_mid = no_dora_scale = no_reshape = None
-    return LoRAAdapter(set(), (layer.up, layer.down, layer.alpha, no_mid, no_dora_scale, no_reshape))
+    no_mid = no_reshape = None
+    kind = LoRAAdapter if layer.magnitude is None else PeftDoRA
+    return kind(set(), (layer.up, layer.down, layer.alpha, no_mid, layer.magnitude, no_reshape))
 
 
 def _read_by_host(model: Any, header: Header, shapes: dict[str, Shape]) -> dict[str, Any]:
@@ -116,7 +137,7 @@ def _split_name(name: str) -> tuple[str, str] | None:
     if found := _OTHER_KINDS.search(name):
         return name[: found.start()], found.group()
     plain = split_name(name)
-    return None if plain is None else (plain[0], _ENDS[plain[1]])
+    return None if plain is None or plain.role not in _ENDS else (plain.path, _ENDS[plain.role])
 
 
 def _fits(patch: Any, key: str, shape: Shape) -> bool:

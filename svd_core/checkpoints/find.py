@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from .entries import Entries, Entry, Refs, fold_quant_conv, keep, linear_to_conv, split_rows, transpose
 from .header import TensorRef
-from .inventory import CLIP_PREFIX, ENCODER_PREFIX, FIRST_STAGE_PREFIX, UNET_PREFIX
+from .inventory import CLIP_PREFIX, ENCODER_PREFIX, FIRST_STAGE_PREFIX
 from .names import clip_map_for_names, unet_map_for_names, vae_map_for_names
+from .wrappers import UNET_PREFIXES
 
 # --- UNet --------------------------------------------------------------------------------------------------------
 
-_UNET_PREFIXES = (UNET_PREFIX, "diffusion_model.", "unet.", "")
 _UNET_HEADS = ("time_embed", "label_emb", "input_blocks", "middle_block", "output_blocks", "out")
 _DIFFUSERS_ENDS = ("conv_in", "time_embedding", "add_embedding", "conv_norm_out", "conv_out")
 _DIFFUSERS_UNET_HEADS = (*_DIFFUSERS_ENDS, "down_blocks", "mid_block", "up_blocks")
@@ -21,7 +21,7 @@ _DIFFUSERS_UNET_HEADS = (*_DIFFUSERS_ENDS, "down_blocks", "mid_block", "up_block
 
 def find_unet(refs: Refs) -> Entries | None:
     """Official names, or diffusers names, with or without a prefix."""
-    for prefix in _UNET_PREFIXES:
+    for prefix in UNET_PREFIXES:
         if f"{prefix}input_blocks.0.0.weight" in refs:
             return {name: keep(ref) for name, ref in _select(refs, prefix, _UNET_HEADS).items()}
         if f"{prefix}conv_in.weight" in refs and f"{prefix}time_embedding.linear_1.weight" in refs:
@@ -34,7 +34,8 @@ def find_unet(refs: Refs) -> Entries | None:
 # --- autoencoder -------------------------------------------------------------------------------------------------
 
 _VAE_PREFIXES = (FIRST_STAGE_PREFIX, "vae.", "")
-_VAE_HEADS = ("encoder", "decoder", "quant_conv", "post_quant_conv")
+_ENCODER_HEADS = ("encoder", "quant_conv")
+_VAE_HEADS = (*_ENCODER_HEADS, "decoder", "post_quant_conv")
 _VAE_LINEARS = tuple(f".mid.attn_1.{name}.weight" for name in ("q", "k", "v", "proj_out"))
 
 
@@ -52,12 +53,33 @@ def find_vae(refs: Refs) -> Entries | None:
     return None
 
 
+def describe_encoder(refs: Refs) -> str | None:
+    """What stands in for the conditioner's copy of the encoder, as the end of a sentence; None where it is used."""
+    if f"{CLIP_PREFIX}class_embedding" not in refs:  # only the official layout has two encoders
+        return None
+    first, copy = _select(refs, FIRST_STAGE_PREFIX, _ENCODER_HEADS), _select(refs, ENCODER_PREFIX, _ENCODER_HEADS)
+    if not first or _is_usable(copy):
+        return None
+    lack = f"has only {len(copy)} tensors of" if copy else "lacks"
+    return (
+        f"{lack} the second encoder ({ENCODER_PREFIX[:-1]}), so that of {FIRST_STAGE_PREFIX[:-1]} encodes the picture"
+    )
+
+
 def _take_conditioning_encoder(first_stage: dict[str, TensorRef], refs: Refs) -> dict[str, TensorRef]:
     """Replace the first stage's encoder and quant_conv by those that the conditioning was trained with."""
-    copy = _select(refs, ENCODER_PREFIX, ("encoder", "quant_conv"))
-    if "encoder.conv_in.weight" not in copy:
+    copy = _select(refs, ENCODER_PREFIX, _ENCODER_HEADS)
+    if not _is_usable(copy):
         return first_stage
     return copy | {name: ref for name, ref in first_stage.items() if name.startswith(("decoder.", "post_quant_conv."))}
+
+
+def _is_usable(copy: dict[str, TensorRef]) -> bool:
+    """True for a copy with an encoder and the quant_conv behind it, without which its moments are others.
+
+    A tensor that the encoder itself lacks is told by `infer.py`.
+    """
+    return any(name.startswith("encoder.") for name in copy) and "quant_conv.weight" in copy
 
 
 def _keep_conv(name: str, ref: TensorRef) -> Entry:

@@ -18,6 +18,7 @@ import torch
 
 from ..errors import SVDError, printable
 from ..reading import check_file, parse_json
+from .wrappers import drop_wrappers
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Header:
     """The tensors and metadata of a safetensors file."""
 
     path: Path
-    tensors: dict[str, TensorRef]
+    tensors: dict[str, TensorRef]  # by name, without words of wrappers; each knows its name in the file
     metadata: dict[str, str] = field(default_factory=dict)
     spare_bytes: int = 0  # at the end, which belong to no tensor
 
@@ -153,7 +154,8 @@ def _parse(path: Path, head: dict[str, Any], start: int, size: int) -> Header:
     end = _check_places(path, tensors.values(), start)
     if end > size:
         raise SVDError(f"{path.name} is cut off: it has {size} of {end} bytes; {_DOWNLOAD_AGAIN}.")
-    return Header(path, tensors, {key: str(value) for key, value in metadata.items()}, size - end)
+    metadata = {key: str(value) for key, value in metadata.items()}
+    return Header(path, drop_wrappers(tensors), metadata, size - end)
 
 
 def _parse_tensor(path: Path, name: str, entry: Any, start: int) -> TensorRef:

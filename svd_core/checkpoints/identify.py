@@ -1,78 +1,19 @@
-"""Find out which model a file holds: a released SVD by its name, any other model by its tensors."""
+"""Find out by its tensors which model a file holds that cannot serve as the model."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from .entries import Refs
 from .find import find_clip, find_unet, find_vae
 from .inventory import Shape
-from .releases import DEMO, RELEASES, SVD, SVD_XT, SVD_XT_1_1, Release
-
-# --- released models, by name ------------------------------------------------------------------------------------
-
-# Words in file names that say how a file was stored, not which model it is.
-_STORAGE_WORDS = {"fp32", "fp16", "bf16", "float16", "half", "f16"}
-_STORAGE_WORDS |= {"comfy", "comfyui", "safetensors", "diffusers", "main"}
-
-# Distilled and derived models: they need other defaults, whatever their trained length.
-_OTHER_MODELS = re.compile(r"lcm|turbo|lightning|sv3d|sv4d|exvideo|controlnext|distil")
-
-
-def guess_release(
-    path: str | Path, *, num_frames: int | None = None, temporal_decoder: bool | None = None
-) -> Release | None:
-    """Guess the release from the name of a file or folder, and from what the files state.
-
-    num_frames: the trained length if the files state it (`unet/config.json`); it decides if the name says nothing, and
-    overrules a name that contradicts it. temporal_decoder: what the file holds; it overrules the name.
-    None for the name of another model or fine-tune, and for a name that says nothing without num_frames.
-    """
-    path = Path(path)
-    release = _find_by_name(path.stem if path.suffix == ".safetensors" else path.name)
-    if release is None and path.parent.name == "snapshots":  # the hub's cache: models--OWNER--NAME/snapshots/HASH
-        release = _find_by_name(path.parent.parent.name.rpartition("--")[2])
-        path = path.parent.parent
-    if release is not None and num_frames not in (None, release.num_frames):
-        release = None
-    if release is None and not _OTHER_MODELS.search(path.name.lower()):
-        release = {14: SVD, 25: SVD_XT}.get(num_frames or 0)
-    if release is None or temporal_decoder in (None, release.temporal_decoder):
-        return release
-    return _swap_decoder(release)
-
-
-def _find_by_name(name: str) -> Release | None:
-    words = _split_words(name)
-    for release in RELEASES:
-        if any(words == _split_words(known) for known in release.file_names):
-            return release
-    return None
-
-
-def _split_words(name: str) -> list[str]:
-    """The words of a file name that tell models apart."""
-    return [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word and word not in _STORAGE_WORDS]
-
-
-def _swap_decoder(release: Release) -> Release | None:
-    """The release of this length with the other decoder; None if none was published."""
-    if release in (SVD_XT_1_1, DEMO):
-        return None
-    length, temporal = release.num_frames, release.temporal_decoder
-    return next((each for each in RELEASES if each.num_frames == length and each.temporal_decoder != temporal), None)
-
-
-# --- other models, by their tensors ------------------------------------------------------------------------------
+from .lora.names import is_base, is_factor
+from .wrappers import find_roots
 
 PICK_SVD = "pick an SVD checkpoint such as svd.safetensors, svd_xt.safetensors or svd_xt_1_1.safetensors"
 
-_LORA_MATRICES = ("A", "B", "A.default", "B.default", "down", "up")
-_LORA_ENDS = tuple(f".lora_{matrix}.weight" for matrix in _LORA_MATRICES)
-_LORA_ENDS += (".lora.down.weight", ".lora.up.weight", ".hada_w1_a", ".lokr_w1", ".lokr_w2")
+_OTHER_LORA_ENDS = (".hada_w1_a", ".lokr_w1", ".lokr_w2")
 _CONTROLNET_STARTS = ("controlnet_", "control_model.", "input_hint_block.")
 _QUANTISED_ENDS = (".comfy_quant", ".scale_weight", ".weight_scale", "scaled_fp8", ".quant_state")
 _SV3D = {256: "SV3D_u", 1280: "SV3D_p"}  # by the width of the micro-conditioning; SVD has 768
@@ -111,7 +52,10 @@ def identify_other(refs: Refs) -> OtherModel | None:
 
 def _identify_addition(refs: Refs) -> OtherModel | None:
     """Files that extend a model instead of being one, and quantised models."""
-    if any(name.endswith(_LORA_ENDS) for name in refs):
+    if any(is_factor(name) or name.endswith(_OTHER_LORA_ENDS) for name in refs):
+        if any(is_base(name) for name in refs):
+            remedy = "pick the checkpoint it was trained from here, and add this file with a LoRA loader"
+            return OtherModel("a UNet with a LoRA inside, as it is in training", remedy)
         return OtherModel("a LoRA", "pick an SVD checkpoint here and add the LoRA with a LoRA loader")
     if any(name.startswith(_CONTROLNET_STARTS) for name in refs):
         return OtherModel("a ControlNet")
@@ -123,6 +67,10 @@ def _identify_addition(refs: Refs) -> OtherModel | None:
 
 
 def _identify_without_unet(refs: Refs) -> OtherModel:
+    roots = find_roots(refs)
+    if roots:
+        places = " and ".join(root or "no prefix" for root in roots)
+        return OtherModel(f"a file of {len(roots)} UNets (under {places})", "save the one to use in a file of its own")
     vae, clip = find_vae(refs) is not None, find_clip(refs) is not None
     if vae and clip:
         return OtherModel("a VAE and an image encoder without a UNet")

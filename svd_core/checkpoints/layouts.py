@@ -14,9 +14,11 @@ from .entries import Refs
 from .header import PICKLE_SUFFIXES, Header, TensorRef, describe_pickle, read_header
 from .inventory import CLIP_PREFIX
 from .settings import PARTS, Settings, read_config_json, read_metadata, read_settings_tensors
+from .wrappers import unwrap_unet
 
 FOLDERS = {"unet": "unet", "vae": "vae", "clip": "image_encoder"}
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "clip": "model"}
+EMA_FOLDER = "unet_ema"  # the average of the weights over the training, in folders of trainers
 NUM_FRAMES_KEY = "svd_num_frames"
 MAX_FRAMES = 10_000  # a trained length above this is damage
 _VARIANTS = ("", ".fp16", ".bf16")  # full precision first: it loses nothing, and can be read as any dtype
@@ -31,6 +33,7 @@ class CheckpointFiles:
     refs: Mapping[str, Refs]  # by part; a single file offers all its tensors to every part
     settings: Mapping[str, Settings]  # by part; fields of the configurations
     num_frames: int | None = None  # trained length, if stated
+    notes: tuple[str, ...] = ()  # what was chosen among several, as ends of a sentence that begins with the name
 
     @property
     def name(self) -> str:
@@ -45,7 +48,7 @@ def read_files(path: str | Path) -> CheckpointFiles:
 
 def _read_file(path: Path) -> CheckpointFiles:
     header = read_header(path)
-    refs = header.tensors
+    refs, notes = unwrap_unet(header.tensors)
     settings = read_settings_tensors(path.name, refs) | read_metadata(path.name, header.metadata)
     layout, num_frames = "single file", _parse_num_frames(header.metadata)
     if f"{CLIP_PREFIX}vision_model.embeddings.class_embedding" in refs:
@@ -55,7 +58,7 @@ def _read_file(path: Path) -> CheckpointFiles:
         config = _read_json(path.with_name("config.json"))
         num_frames = num_frames or _get_num_frames(config)
         settings["unet"] = {**read_config_json("unet", path.name, config), **settings.get("unet", {})}
-    return CheckpointFiles(path, layout, dict.fromkeys(PARTS, refs), settings, num_frames)
+    return CheckpointFiles(path, layout, dict.fromkeys(PARTS, refs), settings, num_frames, tuple(notes))
 
 
 def _parse_num_frames(metadata: Mapping[str, str]) -> int | None:
@@ -68,21 +71,33 @@ def _parse_num_frames(metadata: Mapping[str, str]) -> int | None:
 
 
 def _read_folder(path: Path) -> CheckpointFiles:
-    if not (path / FOLDERS["unet"]).is_dir():
-        raise SVDError(_describe_missing_unet(path))
+    folders, notes = _find_folders(path)
     refs: dict[str, Refs] = {}
     settings: dict[str, Settings] = {}
-    for part, folder in FOLDERS.items():
+    for part, folder in folders.items():
         headers = list(_read_headers(path / folder, STEMS[part]))
         refs[part] = _join_shards(f"{path.name}/{folder}", headers)
+        if part == "unet":
+            refs[part], more = unwrap_unet(refs[part])
+            notes += more
         own = read_config_json(part, f"{path.name}/{folder}", _read_json(path / folder / "config.json"))
         for header in headers:
             own |= read_metadata(header.path.name, header.metadata).get(part, {})
         settings[part] = own
     if not refs["unet"]:
-        raise SVDError(f"{path.name}/unet holds no .safetensors weights: download the folder again.")
-    num_frames = _get_num_frames(_read_json(path / FOLDERS["unet"] / "config.json"))
-    return CheckpointFiles(path, "diffusers folder", refs, settings, num_frames)
+        raise SVDError(f"{path.name}/{folders['unet']} holds no .safetensors weights: download the folder again.")
+    num_frames = _get_num_frames(_read_json(path / folders["unet"] / "config.json"))
+    return CheckpointFiles(path, "diffusers folder", refs, settings, num_frames, tuple(notes))
+
+
+def _find_folders(path: Path) -> tuple[dict[str, str], list[str]]:
+    """The folder of each part, and what is said about it. Raises SVDError for a folder without a UNet."""
+    average = (path / EMA_FOLDER).is_dir()
+    if (path / FOLDERS["unet"]).is_dir():
+        return FOLDERS, [f"holds {EMA_FOLDER}/ beside unet/, and it is left out"] if average else []
+    if not average:
+        raise SVDError(_describe_missing_unet(path))
+    return FOLDERS | {"unet": EMA_FOLDER}, [f"holds {EMA_FOLDER}/ without unet/, and it is used"]
 
 
 def _join_shards(name: str, headers: list[Header]) -> dict[str, TensorRef]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,16 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from ..config import AutoencoderConfig, ClipVisionConfig, ModelConfig, UNetConfig
-from ..errors import SVDError
+from ..errors import SVDError, printable
 from .entries import Entries, Entry, Refs
-from .find import find_clip, find_unet, find_vae
+from .find import describe_encoder, find_clip, find_unet, find_vae
 from .header import check_numbers
-from .identify import guess_release, identify_other
+from .identify import identify_other
 from .infer import TITLES, check_complete, infer_clip, infer_unet, infer_vae
 from .layouts import CheckpointFiles, read_files
+from .release_names import describe_guess, guess_release
 from .releases import EXVIDEO, Release
 from .settings import PARTS
 from .stream import OpenFile, SafetensorsFile, stream
+
+logger = logging.getLogger(__name__)
 
 _FIND: dict[str, Callable[[Refs], Entries | None]] = {"unet": find_unet, "vae": find_vae, "clip": find_clip}
 
@@ -36,6 +40,7 @@ class Checkpoint:
     release: Release | None
     num_frames: int | None  # trained length: stated in the files, or else the release's
     parts: dict[str, Entries] = field(repr=False)
+    notes: tuple[str, ...] = ()  # sentences on what was guessed, or chosen among several
     open_file: OpenFile = field(default=SafetensorsFile, repr=False)
 
     @property
@@ -124,13 +129,18 @@ def open_checkpoint(
     num_frames, temporal = files.num_frames, config.vae.temporal_decoder if config.vae else None
     extended = config.unet.num_positions if config.unet else 0  # an extension that was saved with its checkpoint
     release = EXVIDEO if extended else guess_release(files.path, num_frames=num_frames, temporal_decoder=temporal)
+    length = extended or num_frames or (release.num_frames if release else None)
+    notes = list(_take_notes(files, found, describe_guess(files.name, release, length)))
+    for note in notes:
+        logger.warning(printable(note))
     return Checkpoint(
         path=files.path,
         layout=files.layout,
         config=config,
         release=release,
-        num_frames=extended or num_frames or (release.num_frames if release else None),
+        num_frames=length,
         parts={part: entries for part, (_, entries) in found.items()},
+        notes=tuple(notes),
         open_file=open_file or SafetensorsFile,
     )
 
@@ -173,6 +183,19 @@ def _find_in_companion(files: CheckpointFiles, companion: CheckpointFiles, lacki
             f"{companion.name} holds no {titles}, which {files.name} lacks: pick a complete SVD checkpoint beside it."
         )
     return found
+
+
+def _take_notes(files: CheckpointFiles, found: _Found, guess: str | None) -> Iterator[str]:
+    """Sentences on what was chosen among several, and on what is a guess."""
+    for note in files.notes:
+        yield f"{files.name} {note}."
+    if "vae" in found:
+        owner = found["vae"][0]
+        encoder = describe_encoder(owner.refs["vae"])
+        if encoder:
+            yield f"{owner.name} {encoder}."
+    if guess:
+        yield guess
 
 
 def _infer_config(found: _Found) -> ModelConfig:

@@ -27,7 +27,6 @@ class Release:
     max_cfg_scale: float
     steps: int
     temporal_decoder: bool
-    file_names: tuple[str, ...]  # the official file, and the folder in the diffusers layout
     fps: int = 7
     motion_bucket_id: int = 127
     noise_aug_strength: float = 0.02
@@ -46,7 +45,6 @@ SVD = Release(
     max_cfg_scale=2.5,
     steps=25,
     temporal_decoder=True,
-    file_names=("svd", "stable-video-diffusion-img2vid"),
 )
 SVD_XT = Release(
     name="svd_xt",
@@ -56,7 +54,6 @@ SVD_XT = Release(
     max_cfg_scale=3.0,
     steps=30,
     temporal_decoder=True,
-    file_names=("svd_xt", "svd_xt_1_0", "stable-video-diffusion-img2vid-xt"),
 )
 SVD_XT_1_1 = Release(
     name="svd_xt_1_1",
@@ -66,7 +63,6 @@ SVD_XT_1_1 = Release(
     max_cfg_scale=3.0,
     steps=30,
     temporal_decoder=True,
-    file_names=("svd_xt_1_1", "svd_xt_11", "svd_xt11", "stable-video-diffusion-img2vid-xt-1-1"),
     fixed_conditioning=True,
 )
 _SVD_IMAGE_DECODER = replace(
@@ -74,14 +70,12 @@ _SVD_IMAGE_DECODER = replace(
     name="svd_image_decoder",
     title="Stable Video Diffusion (14 frames), image decoder",
     temporal_decoder=False,
-    file_names=("svd_image_decoder",),
 )
 _SVD_XT_IMAGE_DECODER = replace(
     SVD_XT,
     name="svd_xt_image_decoder",
     title="Stable Video Diffusion XT (25 frames), image decoder",
     temporal_decoder=False,
-    file_names=("svd_xt_image_decoder",),
 )
 DEMO = Release(
     name="svd_demo",
@@ -91,7 +85,6 @@ DEMO = Release(
     max_cfg_scale=1.5,
     steps=25,
     temporal_decoder=True,
-    file_names=("svd_demo",),
     width=96,
     height=96,
     license="Apache-2.0",
@@ -108,7 +101,6 @@ EXVIDEO = Release(  # a checkpoint with an extension laid over it; has no file o
     max_cfg_scale=2.0,
     steps=50,
     temporal_decoder=True,
-    file_names=(),
     fps=30,
     noise_aug_strength=0.0,
     width=512,

@@ -49,10 +49,11 @@ _Lines = list[tuple[str, str]]
 
 def _describe_checkpoint(checkpoint: Checkpoint) -> _Lines:
     from ..checkpoints.infer import TITLES
+    from ..checkpoints.releases import UNKNOWN
     from ..checkpoints.settings import PARTS
 
     release = checkpoint.release
-    made_for = f"{checkpoint.num_frames} frames" if checkpoint.num_frames else "not stated"
+    made_for = f"{checkpoint.num_frames} frames" if checkpoint.num_frames else f"{UNKNOWN.num_frames} frames, a guess"
     if release:
         made_for += f" of {release.width}x{release.height}"
     lines = [
@@ -81,10 +82,9 @@ def _describe_part(checkpoint: Checkpoint, part: str) -> str:
 
 
 def _is_lora(header: Header) -> bool:
-    from ..checkpoints.lora.names import split_name
+    from ..checkpoints.lora.names import is_factor
 
-    roles = [split[1] for split in map(split_name, header.tensors) if split]
-    return "down" in roles and "up" in roles
+    return any(map(is_factor, header.tensors))
 
 
 def _describe_lora(header: Header) -> _Lines:

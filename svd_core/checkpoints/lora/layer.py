@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,13 +18,20 @@ _INERT = (".attn2.to_q.weight", ".attn2.to_k.weight")
 class LoRALayer:
     """alpha / r * up down, added to the weight named `weight` (official name).
 
-    down: r i *kernel. up: o r, possibly with trailing ones.
+    down: r i *kernel. up: o r, possibly with trailing ones. magnitude: o values; with it the layer is a DoRA
+    (Liu et al. 2024), which scales every row of the changed weight to that norm.
     """
 
     weight: str
     down: Tensor
     up: Tensor
     alpha: float
+    magnitude: Tensor | None = None
+
+    @property
+    def is_zero(self) -> bool:
+        """True for a layer that changes nothing."""
+        return self.magnitude is None and not (self.down.any() and self.up.any() and self.alpha)
 
     @property
     def rank(self) -> int:
@@ -34,6 +42,25 @@ class LoRALayer:
         up = self.up.to(device, torch.float32).flatten(1)  # o r
         down = self.down.to(device, torch.float32).flatten(1)  # r (i kernel)
         return (self.alpha / self.rank * (up @ down)).reshape(shape)
+
+    def merge(self, weight: Tensor, strength: float) -> Tensor:
+        """A weight in fp32 with the change; strength 0 leaves it, 1 is the full effect."""
+        delta = self.delta(tuple(weight.shape), weight.device)
+        if self.magnitude is None:
+            return weight + strength * delta
+        rows = torch.nn.functional.normalize((weight + delta).flatten(1), dim=1)
+        magnitude = self.magnitude.to(weight.device, torch.float32).reshape(-1, 1)
+        return weight + strength * ((magnitude * rows).reshape(weight.shape) - weight)
+
+
+def add_layers(layers: Sequence[LoRALayer]) -> LoRALayer:
+    """The sum of several changes of one weight, as one of the sum of their ranks."""
+    if len(layers) == 1:
+        return layers[0]
+    rank = sum(layer.rank for layer in layers)
+    down = torch.cat([layer.down.float() for layer in layers])
+    up = torch.cat([layer.alpha / layer.rank * layer.up.float() for layer in layers], dim=1)
+    return LoRALayer(layers[0].weight, down, up, float(rank))
 
 
 def is_inert(weight: str) -> bool:

@@ -62,7 +62,7 @@ class LoRAStack:
         total = original.to(torch.float32)
         for lora, strength in self._loras:
             if name in lora.layers:
-                total = total + strength * lora.layers[name].delta(tuple(original.shape), original.device)
+                total = lora.layers[name].merge(total, strength)
         merged = total.to(original.dtype)
         if added is not None and not is_finite(merged) and is_finite(original):
             dtype = str(merged.dtype).removeprefix("torch.")

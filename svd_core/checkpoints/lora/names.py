@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
@@ -15,11 +16,15 @@ from torch import nn
 from ..inventory import Shape
 from ..names import unet_map_for_official_names
 
-Role = Literal["down", "up", "mid", "alpha"]
+Role = Literal["down", "up", "mid", "alpha", "magnitude"]
 
+# An adapter's name, which peft puts into its tensors' names, is free text without dots.
+_ADAPTER = r"(\.(?P<adapter>[^.]+))?"
 _ENDS: tuple[tuple[re.Pattern[str], Role], ...] = (
-    (re.compile(r"\.lora_A(\.\w+)?\.weight$"), "down"),  # peft, with or without the name of the adapter
-    (re.compile(r"\.lora_B(\.\w+)?\.weight$"), "up"),
+    (re.compile(rf"\.lora_A{_ADAPTER}\.weight$"), "down"),  # peft
+    (re.compile(rf"\.lora_B{_ADAPTER}\.weight$"), "up"),
+    (re.compile(rf"\.lora_magnitude_vector{_ADAPTER}\.weight$"), "magnitude"),  # of a DoRA
+    (re.compile(rf"\.lora_magnitude_vector{_ADAPTER}$"), "magnitude"),  # of older peft
     (re.compile(r"[._]lora(_linear_layer)?\.down\.weight$"), "down"),  # diffusers: x.lora.down, x_lora.down
     (re.compile(r"[._]lora(_linear_layer)?\.up\.weight$"), "up"),
     (re.compile(r"\.lora_down\.weight$"), "down"),  # kohya
@@ -27,22 +32,43 @@ _ENDS: tuple[tuple[re.Pattern[str], Role], ...] = (
     (re.compile(r"\.lora_mid\.weight$"), "mid"),
     (re.compile(r"([._]lora)?\.alpha$"), "alpha"),
 )
-_PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "unet.", "lora_unet_")
-_MAGNITUDE = re.compile(r"\.(dora_scale|lora_magnitude_vector(\.\w+)*)$")
+_PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "unet.", "lora_unet_", "model.")
+BASE_WORDS = (".base_layer.", ".original_module.")  # peft's names of the layers it puts its own beside
+_OTHER_DORA = ".dora_scale"  # its norms are counted in more than one way
 
 
-def split_name(name: str) -> tuple[str, Role] | None:
-    """Split a name into the layer's path and the tensor's role; None if it is not a LoRA factor."""
+@dataclass(frozen=True)
+class Factor:
+    """Place of a tensor in a LoRA file: the path of its layer, the adapter, and its role there."""
+
+    path: str
+    role: Role
+    adapter: str = ""  # empty where the file names none
+
+
+def split_name(name: str) -> Factor | None:
+    """The place that a name states; None if it is not a LoRA factor."""
     for end, role in _ENDS:
         found = end.search(name)
         if found:
-            return name[: found.start()], role
+            return Factor(name[: found.start()], role, found.groupdict().get("adapter") or "")
     return None
 
 
-def is_magnitude(name: str) -> bool:
-    """True if a tensor makes its file a DoRA, which rescales the weights it changes."""
-    return _MAGNITUDE.search(name) is not None
+def is_factor(name: str) -> bool:
+    """True for one of the two factors that make a file a LoRA."""
+    factor = split_name(name)
+    return factor is not None and factor.role in ("down", "up")
+
+
+def is_base(name: str) -> bool:
+    """True for a weight of the model itself in a file saved with an adapter inside."""
+    return any(word in name for word in BASE_WORDS)
+
+
+def is_other_dora(name: str) -> bool:
+    """True for the magnitudes of a DoRA that peft has not made."""
+    return name.endswith(_OTHER_DORA)
 
 
 def module_shapes(module: nn.Module) -> dict[str, Shape]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +16,13 @@ from ..header import Header, TensorRef, check_numbers, read_header
 from ..inventory import Shape
 from ..stream import SafetensorsFile
 from .alpha import AlphaSettings, read_alpha
-from .layer import LoRALayer, factors_fit, fold_mid, is_inert
-from .names import Role, find_weight, is_magnitude, split_name, strip_prefixes, weight_names
+from .contents import Adapters, Contents, Factors, match_layers, sort_tensors
+from .layer import LoRALayer, add_layers, factors_fit, fold_mid, is_inert
+from .names import strip_prefixes
 
 logger = logging.getLogger(__name__)
 
 MAX_NAMED = 5  # names in a report before it only counts
-
-Factors = dict[Role, TensorRef]
 
 
 @dataclass(frozen=True)
@@ -49,18 +48,33 @@ def read_lora(file: str | Path | Header, shapes: Mapping[str, Shape]) -> LoRA:
     """
     header = file if isinstance(file, Header) else read_header(file)
     name = header.path.name
-    factors, unread = _collect_factors(header)
-    paths, unmatched = _match_layers(factors, shapes)
+    contents = sort_tensors(header, shapes)
+    paths, unmatched = match_layers(contents.layers, shapes)
     if not paths:
         raise SVDError(describe_no_match(name, unmatched))
     for weight, layer in paths.items():
-        _check_fit(name, weight, shapes[weight], factors[layer])
-        check_numbers(ref for role, ref in factors[layer].items() if role != "alpha")
+        _check_fit(name, weight, shapes[weight], contents.layers[layer])
     settings, tensors = read_alpha(name, header.metadata), SafetensorsFile(header.path)
-    layers = {weight: _read_layer(tensors, weight, layer, factors[layer], settings) for weight, layer in paths.items()}
-    lora = LoRA(name, layers, tuple(unmatched), tuple(unread))
+    layers: dict[str, LoRALayer] = {}
+    for weight, layer in paths.items():
+        adapters = contents.layers[layer].values()
+        layers[weight] = add_layers([_read_layer(tensors, weight, layer, factors, settings) for factors in adapters])
+    lora = LoRA(name, layers, tuple(unmatched), tuple(contents.unread))
     log_match(name, lora.layers, lora.unmatched, lora.unread)
+    for note in _take_notes(contents, layers):
+        logger.warning(printable(f"{name} {note}."))
     return lora
+
+
+def _take_notes(contents: Contents, layers: Mapping[str, LoRALayer]) -> Iterator[str]:
+    """Ends of sentences about a LoRA that begin with its name."""
+    adapters = sorted({adapter for each in contents.layers.values() for adapter in each})
+    if any(len(each) > 1 for each in contents.layers.values()):
+        yield f"holds the adapters {', '.join(adapters[:MAX_NAMED])}; they are added up"
+    if contents.base:
+        yield f"also holds {len(contents.base)} weights of the model it was trained on, which are left out"
+    if all(layer.is_zero for layer in layers.values()):
+        yield "changes nothing: one factor of each of its layers is zero, as before the first step of a training"
 
 
 def describe_match(name: str, weights: Collection[str], unmatched: Sequence[str], unread: Sequence[str]) -> str:
@@ -87,37 +101,6 @@ def log_match(name: str, weights: Collection[str], unmatched: Sequence[str], unr
         )
 
 
-def _collect_factors(header: Header) -> tuple[dict[str, Factors], list[str]]:
-    """The factors of each layer by its path, and the names of all other tensors."""
-    layers: dict[str, Factors] = {}
-    unread: list[str] = []
-    for name, ref in header.tensors.items():
-        if is_magnitude(name):
-            raise SVDError(
-                f"{header.path.name} is a DoRA (it has {name}), which SVD Nodes does not read: use a plain LoRA."
-            )
-        split = split_name(name)
-        if split is None:
-            unread.append(name)
-        else:
-            layers.setdefault(split[0], {})[split[1]] = ref
-    return layers, unread
-
-
-def _match_layers(factors: Mapping[str, Factors], shapes: Mapping[str, Shape]) -> tuple[dict[str, str], list[str]]:
-    """The path of each weight that the file changes, and the paths that are left over."""
-    weights = weight_names(shapes)
-    paths: dict[str, str] = {}
-    unmatched: list[str] = []
-    for path, roles in factors.items():
-        weight = find_weight(path, weights)
-        if weight is None or weight in paths or not {"down", "up"} <= set(roles):
-            unmatched.append(path)
-        else:
-            paths[weight] = path
-    return paths, unmatched
-
-
 def describe_no_match(name: str, unmatched: Sequence[str]) -> str:
     """The error for a file that changes no weight of this UNet. unmatched: paths of its layers."""
     if not unmatched:
@@ -126,16 +109,23 @@ def describe_no_match(name: str, unmatched: Sequence[str]) -> str:
     return f"{name} is a LoRA of another model, {layers}: pick a LoRA made for Stable Video Diffusion."
 
 
-def _check_fit(name: str, weight: str, shape: Shape, factors: Factors) -> None:
-    shapes = {role: ref.shape for role, ref in factors.items()}
-    alpha = shapes.get("alpha", ())
-    if factors_fit(shape, shapes["down"], shapes["up"], shapes.get("mid")) and math.prod(alpha) == 1:
-        return
-    found = ", ".join(f"{role} {list(each)}" for role, each in shapes.items())
-    raise SVDError(
-        f"{name} does not fit this model, it changes {weight} of shape {list(shape)} by {found}: "
-        f"pick a LoRA made for Stable Video Diffusion."
-    )
+def _check_fit(name: str, weight: str, shape: Shape, adapters: Adapters) -> None:
+    for factors in adapters.values():
+        check_numbers(ref for role, ref in factors.items() if role != "alpha")
+        shapes = {role: ref.shape for role, ref in factors.items()}
+        alpha, magnitude = shapes.get("alpha", ()), shapes.get("magnitude", shape[:1])
+        fits = factors_fit(shape, shapes["down"], shapes["up"], shapes.get("mid"))
+        if not fits or math.prod(alpha) != 1 or math.prod(magnitude) != shape[0]:
+            found = ", ".join(f"{role} {list(each)}" for role, each in shapes.items())
+            raise SVDError(
+                f"{name} does not fit this model, it changes {weight} of shape {list(shape)} by {found}: "
+                f"pick a LoRA made for Stable Video Diffusion."
+            )
+    if len(adapters) > 1 and any("magnitude" in factors for factors in adapters.values()):
+        raise SVDError(
+            f"{name} holds several DoRA adapters for {weight} ({', '.join(sorted(adapters))}), which do not add up: "
+            f"save the one to use in a file of its own."
+        )
 
 
 def _read_layer(
@@ -145,7 +135,7 @@ def _read_layer(
     tensors = {role: read_finite(file, ref) for role, ref in factors.items()}
     down = fold_mid(tensors["mid"], tensors["down"]) if "mid" in tensors else tensors["down"]
     alpha = float(tensors["alpha"]) if "alpha" in tensors else settings.get_alpha(strip_prefixes(path), down.shape[0])
-    return LoRALayer(weight, down, tensors["up"], alpha)
+    return LoRALayer(weight, down, tensors["up"], alpha, tensors.get("magnitude"))
 
 
 def read_finite(file: Mapping[str, Tensor], ref: TensorRef) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from svd_core.checkpoints.identify import guess_release
+from svd_core.checkpoints.release_names import describe_guess, guess_release
 from svd_core.checkpoints.releases import DEMO, DEMO_CHECKPOINT, RELEASES, advise
 
 BY_NAME = {release.name: release for release in RELEASES}
@@ -36,6 +36,34 @@ def guess(*arguments, **options) -> str | None:
         ("AnimateLCM-SVD-xt-1-1_fp16_comfy.safetensors", None),
         ("my_svd_dance.safetensors", None),
         ("dance.safetensors", None),
+        ("stableVideoDiffusion_img2vid.safetensors", "svd"),
+        ("stableVideoDiffusion_img2vidXt.safetensors", "svd_xt"),
+        ("stableVideoDiffusion_img2vidXt11.safetensors", "svd_xt_1_1"),
+        ("stableVideoDiffusion_img2vidXt11Fp16.safetensors", "svd_xt_1_1"),
+        ("Video-svd_xt.safetensors", "svd_xt"),
+        ("svd_xt (1).safetensors", "svd_xt"),
+        ("svd (2).safetensors", "svd"),
+        ("svd_xt - Copy.safetensors", "svd_xt"),
+        ("svd_xt_1_1 - Copy (2).safetensors", "svd_xt_1_1"),
+        ("Copy of svd.safetensors", "svd"),
+        ("svd_xt 2.safetensors", "svd_xt"),
+        ("svd_xt_1_1_fp8_e4m3fn.safetensors", "svd_xt_1_1"),
+        ("svd-pruned-bf16.safetensors", "svd"),
+        ("svdXT.safetensors", "svd_xt"),
+        ("SVD.XT.v1.1.safetensors", "svd_xt_1_1"),
+        ("svd_1.1.safetensors", "svd_xt_1_1"),
+        ("stable_video_diffusion_image_to_video_xt.safetensors", "svd_xt"),
+        ("svd_image_decoder (1).safetensors", "svd_image_decoder"),
+        ("svd_demo (1).safetensors", "svd_demo"),
+        ("stable-video-diffusion-img2vid/unet/diffusion_pytorch_model.fp16.safetensors", "svd"),
+        ("svd_xt_2_0.safetensors", None),
+        ("svd_xt_1_2.safetensors", None),
+        ("svd_xt_lightning.safetensors", None),
+        ("sv3d_u.safetensors", None),
+        ("svd_xt_1_1_dance.safetensors", None),
+        ("video.safetensors", None),
+        ("xt.safetensors", None),
+        ("model.safetensors", None),
     ],
 )
 def test_names(path, expected):
@@ -48,6 +76,12 @@ def test_trained_length_decides_where_the_name_says_nothing():
     assert guess("dance", num_frames=25) == "svd_xt"
     assert guess("dance", num_frames=21) is None
     assert guess("AnimateLCM-SVD", num_frames=25) is None
+
+
+def test_what_stays_a_guess_is_said():
+    assert describe_guess("svd.safetensors", BY_NAME["svd"], 14) is None
+    assert "25, as SVD XT, is a guess" in str(describe_guess("dance.safetensors", None, None))
+    assert "other than its 21 frames are guesses" in str(describe_guess("dance.safetensors", None, 21))
 
 
 def test_trained_length_overrules_the_name():
