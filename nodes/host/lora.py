@@ -83,6 +83,8 @@ def _make_adapter(layer: LoRALayer) -> LoRAAdapter:
 def _read_by_host(model: Any, header: Header, shapes: dict[str, Shape]) -> dict[str, Any]:
     """Patches of a file in which any kind may stand beside any other."""
     name = header.path.name
+    if any(factor and factor.role == "magnitude" for factor in map(split_name, header.tensors)):
+        raise SVDError(f"{name} mixes peft's DoRA with other kinds than LoRA: save each in a file of its own.")
     tensors, places, unmatched, unread = _rename(model, header, shapes)
     try:
         patches = comfy.lora.load_lora(tensors, places, log_missing=False)
@@ -124,11 +126,16 @@ def _rename(
         key = known.get(path) if weight is None else _PREFIX + weight
         if key is None:
             unmatched[path] = None
-        else:
-            places[key.removesuffix(".weight")] = key
-            if end != _ENDS["alpha"]:
-                check_numbers([ref])
-            tensors[key.removesuffix(".weight") + end] = read_finite(file, ref)
+            continue
+        place = key.removesuffix(".weight")
+        if place + end in tensors:
+            raise SVDError(
+                f"{header.path.name} changes {key.removeprefix(_PREFIX)} twice and holds other kinds than LoRA: "
+                f"save its adapters in files of their own."
+            )
+        if end != _ENDS["alpha"]:
+            check_numbers([ref])
+        places[place], tensors[place + end] = key, read_finite(file, ref)
     return tensors, places, list(unmatched), unread
 
 

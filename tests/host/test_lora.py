@@ -6,6 +6,7 @@ import copy
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from test_wrong_input import assert_one_sentence, failure
 
 from svd_core import SVDPipeline
 from svd_core.checkpoints import open_checkpoint, read_header, unet_shapes
+from svd_core.checkpoints.names import unet_map_for_official_names
 from tests.support.random_checkpoint import small_config, tiny_config
-from tests.support.random_lora import OTHER_KINDS, random_factors, write_lora, write_other_kind
+from tests.support.random_lora import OTHER_KINDS, Factors, random_factors, write_lora, write_other_kind
 from tools.client import Client, HostError, Prompt
 from tools.host import Host
 
@@ -28,7 +30,9 @@ SHAPES = unet_shapes(small_config().unet)
 # One third of the layers of every kind, spatial and temporal.
 CHANGED = [name for name, shape in SHAPES.items() if len(shape) > 1][::3]
 MATRICES = [name for name, shape in SHAPES.items() if len(shape) > 1]
-OFFICIAL, KOHYA, SECOND, OTHER = (f"{name}.safetensors" for name in ("official", "kohya", "second", "other_model"))
+OFFICIAL, KOHYA, SECOND, OTHER, DORA = (
+    f"{name}.safetensors" for name in ("official", "kohya", "second", "other_model", "dora")
+)
 ALPHA = 1.0  # of rank 2
 
 Tensors = dict[str, torch.Tensor]
@@ -42,8 +46,25 @@ def loras(host: Host) -> Path:
     write_lora(folder / OFFICIAL, first, SHAPES, "official", ALPHA)
     write_lora(folder / KOHYA, first, SHAPES, "kohya", ALPHA)
     write_lora(folder / SECOND, second, SHAPES, "official", ALPHA)
+    write_dora(folder / DORA, random_factors(SHAPES, CHANGED, seed=2))
     write_lora(folder / OTHER, random_factors(unet_shapes(tiny_config().unet)), unet_shapes(tiny_config().unet), "peft")
     return folder
+
+
+def write_dora(path: Path, factors: Mapping[str, Factors]) -> None:
+    """As peft saves it, with magnitudes near the norms of the changed weights."""
+    generator, weights = (
+        torch.Generator().manual_seed(2),
+        dict(open_checkpoint(path.parents[1] / "checkpoints" / SMALL).read("unet")),
+    )
+    write_lora(path, factors, SHAPES, "peft")
+    names, tensors = unet_map_for_official_names(SHAPES), load_file(path)
+    for weight in factors:
+        norms = weights[weight].float().flatten(1).norm(dim=1)
+        layer = names.to_other(weight.removesuffix(".weight"))
+        magnitude = norms * (0.8 + 0.4 * torch.rand(norms.shape, generator=generator))
+        tensors[f"base_model.model.{layer}.lora_magnitude_vector"] = magnitude
+    save_file(tensors, path)
 
 
 @pytest.fixture(scope="module")
@@ -90,19 +111,22 @@ def test_a_lora_changes_the_clip(plain: Tensors, with_lora: Tensors) -> None:
     assert relative_error(with_lora["latent"], plain["latent"]) > 0.01
 
 
+@pytest.mark.parametrize("file", [OFFICIAL, DORA])
 def test_it_equals_the_weights_merged_by_the_core(
-    client: Client, host: Host, source: Source, loras: Path, with_lora: Tensors
+    client: Client, host: Host, source: Source, loras: Path, plain: Tensors, file: str
 ) -> None:
     """The checkpoint with the LoRA in it, saved and loaded as any other."""
     path = host.checkpoints / "merged.safetensors"
     whole = {name: tensor.float() for name, tensor in load_file(host.checkpoints / SMALL).items()}
-    save_file(whole | merged_unet(host, loras, OFFICIAL), path, read_header(host.checkpoints / SMALL).metadata)
+    save_file(whole | merged_unet(host, loras, file), path, read_header(host.checkpoints / SMALL).metadata)
     assert open_checkpoint(path).unet == small_config().unet
     merged = Source(path.name, source.picture, source.native_loader)
-    clip = run_and_load(client, host.output, build(merged, CLIP, name="merged"))
-    error = relative_error(with_lora["latent"], clip["latent"])
-    print("node / merged", error)
+    clip = run_and_load(client, host.output, build(merged, CLIP, name=f"merged {file}"))
+    found = run_and_load(client, host.output, chained(build(source, CLIP, name=f"node {file}"), ours(file)))
+    error = relative_error(found["latent"], clip["latent"])
+    print("node / merged", file, error)
     assert error <= 1e-4
+    assert relative_error(found["latent"], plain["latent"]) > 0.01
 
 
 def test_every_name_it_has_means_the_same(client: Client, host: Host, source: Source, with_lora: Tensors) -> None:
@@ -173,10 +197,11 @@ def test_weights_in_eight_bits_take_it(
     assert near < far
 
 
-def test_it_reaches_weights_that_are_loaded_in_part(comfyui: Path, host: Host, loras: Path) -> None:
+@pytest.mark.parametrize("file", [OFFICIAL, DORA])
+def test_it_reaches_weights_that_are_loaded_in_part(comfyui: Path, host: Host, loras: Path, file: str) -> None:
     """Every layer takes it, wherever its weights are, and the model it was added to stays as it was."""
     command = [sys.executable, str(Path(__file__).with_name("lora_process.py"))]
-    command += map(str, (comfyui, host.checkpoints / SMALL, loras / OFFICIAL))
+    command += map(str, (comfyui, host.checkpoints / SMALL, loras / file))
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     report = json.loads(output.splitlines()[-1])
     print(report)
