@@ -130,9 +130,9 @@ def open_checkpoint(
     extended = config.unet.num_positions if config.unet else 0  # an extension that was saved with its checkpoint
     release = EXVIDEO if extended else guess_release(files.path, num_frames=num_frames, temporal_decoder=temporal)
     length = extended or num_frames or (release.num_frames if release else None)
-    notes = list(_take_notes(files, found, describe_guess(files.name, release, length)))
+    notes = [printable(note) for note in _take_notes(files, found, describe_guess(files.name, release, length))]
     for note in notes:
-        logger.warning(printable(note))
+        logger.warning(note)
     return Checkpoint(
         path=files.path,
         layout=files.layout,

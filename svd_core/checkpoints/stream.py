@@ -19,7 +19,7 @@ _WINDOW = 16 * 2**20  # bytes
 
 
 class SafetensorsFile(Mapping[str, Tensor]):
-    """A safetensors file as a mapping from names to views of the mapped file.
+    """A safetensors file as a mapping from its own names to views of the mapped file.
 
     The safetensors library maps files in the same way, but refuses some that have all their tensors: those with bytes
     after the last one, or with metadata that are no texts.
@@ -27,7 +27,7 @@ class SafetensorsFile(Mapping[str, Tensor]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._refs = parse_header(path).tensors
+        self._refs = {ref.name: ref for ref in parse_header(path).tensors.values()}  # by their names in the file
         try:
             self._storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=path.stat().st_size)
         except (OSError, RuntimeError) as error:
