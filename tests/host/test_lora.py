@@ -116,7 +116,7 @@ def test_it_equals_the_weights_merged_by_the_core(
     client: Client, host: Host, source: Source, loras: Path, plain: Tensors, file: str
 ) -> None:
     """The checkpoint with the LoRA in it, saved and loaded as any other."""
-    path = host.checkpoints / "merged.safetensors"
+    path = host.checkpoints / f"merged_{file}"
     whole = {name: tensor.float() for name, tensor in load_file(host.checkpoints / SMALL).items()}
     save_file(whole | merged_unet(host, loras, file), path, read_header(host.checkpoints / SMALL).metadata)
     assert open_checkpoint(path).unet == small_config().unet
