@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SVDError
+from ..reading import parse_json
 
 Metadata = dict[str, Any]
 
@@ -25,7 +26,6 @@ _NUMBER = re.compile(r"%(0\d{1,2})?d")  # as in C's printf; 99 digits at most
 _RATE = re.compile(r"\d{1,9}([./]\d{1,9})?", re.ASCII)
 _RATE_LINE = "fps="  # before the metadata, in comments of formats without a frame rate
 MIN_RATE, MAX_RATE = Fraction(1, 10), Fraction(1000)
-_MAX_DEPTH = 50  # of metadata in metadata
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ def write_comment(metadata: Mapping[str, Any] | None) -> str:
         return ""
     try:
         comment = json.dumps(metadata, ensure_ascii=True, allow_nan=False)
+        if not isinstance(parse_json(comment), dict):
+            raise TypeError("it is no dictionary")
     except (TypeError, ValueError, RecursionError) as error:
         raise SVDError(f"The metadata cannot be written as JSON ({error}); give texts, numbers and lists.") from error
-    if not read_comment(comment)[1]:
-        raise SVDError(f"The metadata would not be read again; give a dictionary, nested at most {_MAX_DEPTH} times.")
     return comment
 
 
@@ -102,18 +102,10 @@ def read_comment(comment: Any) -> tuple[Fraction | None, Metadata]:
         line, _, text = text.partition("\n")
         rate = read_rate(line.removeprefix(_RATE_LINE))
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except ValueError:
         return rate, {}
-    return rate, value if isinstance(value, dict) and _is_shallow(value, _MAX_DEPTH) else {}
-
-
-def _is_shallow(value: Any, levels: int) -> bool:
-    """False for values within values so deep that a program which walks them could fail."""
-    if not isinstance(value, dict | list):
-        return True
-    inner = value.values() if isinstance(value, dict) else value
-    return levels > 0 and all(_is_shallow(each, levels - 1) for each in inner)
+    return rate, value if isinstance(value, dict) else {}
 
 
 # --- folders of numbered frames ----------------------------------------------------------------------------------

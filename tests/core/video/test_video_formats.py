@@ -233,8 +233,8 @@ def test_a_folder_with_something_in_it_stays_as_it_is(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("clip.mp4", {"metadata": ["a list"]}, "give a dictionary"),
-        ("clip.mp4", {"metadata": json.loads('{"a":' * 60 + "1" + "}" * 60)}, "nested at most 50 times"),
+        ("clip.mp4", {"metadata": ["a list"]}, "it is no dictionary"),
+        ("clip.mp4", {"metadata": json.loads('{"a":' * 60 + "1" + "}" * 60)}, "nested too deeply"),
         ("clip.mp4", {"metadata": json.loads('{"a":' * 900 + "1" + "}" * 900)}, "The metadata"),
         ("frames/%0999999999d.png", {}, "container"),
         ("frames/%d.jpg", {}, "written as PNG"),
