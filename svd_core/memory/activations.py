@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ClipVisionConfig, UNetConfig
+from ..models.alike import skip_alike
 from ..models.image_encoder import ClipVision
 from ..models.layers import Layers
-from ..models.pieces import ALL, Pieces, skip_alike
+from ..models.pieces import ALL, Pieces
 from ..models.unet.evaluation import BlockInput
 from ..models.unet.hooks import UNetHooks
 from ..models.unet.resnet import VideoResBlock

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import dropwhile
 
@@ -18,6 +18,7 @@ from ..errors import SVDError, choose
 from ..models.pieces import ALL, Pieces
 from .activations import UNetCall, unet_bytes
 from .device import MEMORY_CHOICES, USABLE, describe_bytes, is_out_of_memory, release_cached_memory
+from .search import find_largest
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,16 @@ def plan_sampling(
     once if that fits or nothing is known; "fastest" always begins so; "smallest" goes as far as it pays.
     Raises SVDError if nothing fits, and says what would.
     """
+    choices = _choose_pieces(config, call, free, choice, limit)
+    if not choices:
+        raise SVDError(_explain_refusal(config, call, max(limit or 0, free or 0)))
+    return SamplingPlan(config, call, choices, free)
+
+
+def _choose_pieces(
+    config: UNetConfig, call: UNetCall, free: int | None, choice: str, limit: int | None
+) -> tuple[Pieces, ...]:
+    """The choices of `plan_sampling`; none if nothing fits."""
     choose("memory choice", choice, MEMORY_CHOICES)
     choices = _list_choices(call)
     limit = max(limit or 0, free or 0)
@@ -81,21 +92,19 @@ def plan_sampling(
     def measure(pieces: Pieces) -> int:
         return unet_bytes(config, call, pieces)
 
-    def begin_with(bound: float, choices: tuple[Pieces, ...] = choices) -> SamplingPlan:
-        """The largest pieces within the bound, by bisection: a count takes a while. The last one if none is."""
-        index = bisect_left(range(len(choices) - 1), True, key=lambda i: measure(choices[i]) <= bound)
-        return SamplingPlan(config, call, choices[index:], free)
+    def begin_with(bound: float, choices: tuple[Pieces, ...]) -> tuple[Pieces, ...]:
+        """From the largest pieces within the bound on, by bisection: a count takes a while. The last if none is."""
+        return choices[bisect_left(range(len(choices) - 1), True, key=lambda i: measure(choices[i]) <= bound) :]
 
     if choice != "smallest" and free and measure(ALL) <= USABLE * free:
-        return SamplingPlan(config, call, choices, free)
+        return choices
     if limit and measure(choices[-1]) > limit:
-        raise SVDError(_explain_refusal(config, call, limit))
+        return ()
     if choice == "fastest" or (choice == "automatic" and free is None):
-        return SamplingPlan(config, call, choices, free)
-    paying = begin_with(WORTH_SPLITTING * measure(choices[-1]))
-    if not free:
-        return paying
-    return begin_with(USABLE * free, paying.choices if choice == "smallest" else choices)
+        return choices
+    if choice == "smallest" or not free:
+        choices = begin_with(WORTH_SPLITTING * measure(choices[-1]), choices)
+    return begin_with(USABLE * free, choices) if free else choices
 
 
 def smallest_bytes(config: UNetConfig, call: UNetCall) -> int:
@@ -132,12 +141,7 @@ class SamplingMemory:
     def clips_at_once(self, config: UNetConfig, call: UNetCall) -> int:
         """All clips of the call if that fits at once, else one: the batch saves time, but memory comes first."""
         if (config, call) not in self.together:
-            try:
-                plan = plan_sampling(config, call, self.free(), self.choice, self.limit)
-            except SVDError:
-                self.together[config, call] = False
-            else:
-                self.together[config, call] = plan.pieces.whole
+            self.together[config, call] = self._fits_whole(config, call, self.free())
         return call.clips if self.together[config, call] else 1
 
     def run(self, config: UNetConfig, call: UNetCall, evaluate: Callable[[Pieces], Tensor]) -> Tensor:
@@ -154,6 +158,12 @@ class SamplingMemory:
         if line not in self.said:
             self.said.add(line)
             logger.log(self.log_level, line)
+
+    def _fits_whole(self, config: UNetConfig, call: UNetCall, free: int | None) -> bool:
+        if self.choice == "automatic" and free:
+            return unet_bytes(config, call) <= USABLE * free  # one count tells; a whole plan takes several
+        pieces = _choose_pieces(config, call, free, self.choice, self.limit)
+        return bool(pieces) and pieces[0].whole
 
     def _attempt(self, plan: SamplingPlan, evaluate: Callable[[Pieces], Tensor]) -> Tensor | None:
         """None if memory ran out. By then the error is gone, which holds the tensors of its frames."""
@@ -184,33 +194,28 @@ def _balance(call: UNetCall, frames: int) -> Pieces:
 
 
 def _explain_refusal(config: UNetConfig, call: UNetCall, free: int) -> str:
-    def measure_least(call: UNetCall) -> int:
-        return unet_bytes(config, call, _list_choices(call)[-1])
+    def share(call: UNetCall) -> float:
+        return unet_bytes(config, call, _list_choices(call)[-1]) / (USABLE * free)
 
-    def find_first(calls: list[UNetCall]) -> UNetCall | None:
-        """The first that fits, by bisection: they need less and less."""
-        index = bisect_left(calls, True, key=lambda call: measure_least(call) <= USABLE * free)
-        return calls[index] if index < len(calls) else None
+    def of_height(height: int) -> UNetCall:
+        """About the same shape, in a size that the model takes."""
+        return replace(call, height=height, width=max(step, call.width * height // call.height // step * step))
 
-    shorter = find_first([replace(call, num_frames=frames) for frames in range(call.num_frames - 1, 0, -1)])
-    smaller = find_first([replace(call, height=h, width=w) for h, w in _list_smaller_sizes(config, call)])
+    step = config.size_multiple
+    shorter = find_largest(
+        range(call.num_frames - 1, 0, -1), lambda frames: replace(call, num_frames=frames), call, share
+    )
+    smaller = find_largest(range((call.height - 1) // step * step, 0, -step), of_height, call, share)
     advice = [
         *([f"make at most {shorter.num_frames} frames"] if shorter else []),
         *([f"choose {_describe_size(smaller)} pixels"] if smaller else []),
         "free some memory",
     ]
+    needed = unet_bytes(config, call, _list_choices(call)[-1])
     return (
-        f"Sampling {call.num_frames} frames of {_describe_size(call)} pixels needs "
-        f"{describe_bytes(measure_least(call))} beside the weights and {describe_bytes(free)} are free; "
-        f"{', or '.join(advice)}."
+        f"Sampling {call.num_frames} frames of {_describe_size(call)} pixels needs {describe_bytes(needed)} beside the "
+        f"weights and {describe_bytes(free)} are free; {', or '.join(advice)}."
     )
-
-
-def _list_smaller_sizes(config: UNetConfig, call: UNetCall) -> Iterator[tuple[int, int]]:
-    """Latent sizes of about the same shape that the model takes, largest first."""
-    step = config.size_multiple
-    for height in range((call.height - 1) // step * step, 0, -step):
-        yield height, max(step, int(call.width * height / call.height) // step * step)
 
 
 def _describe_size(call: UNetCall) -> str:

@@ -7,15 +7,14 @@ plain layers. Several pieces are written into one tensor, which bounds the memor
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from ..errors import SVDError
+from .alike import skips_alike
 from .kernels.memory_format import format_of
 
 UNBOUNDED = sys.maxsize
@@ -55,25 +54,15 @@ class Pieces:
 
 
 ALL = Pieces()
-_ALIKE_SKIPPED = ContextVar("_ALIKE_SKIPPED", default=False)
 
 
 def cut(total: int, at_once: int) -> list[slice]:
     """0 .. total in pieces of `at_once`."""
     if at_once >= total:
         return [slice(None)]
-    pieces = [slice(start, min(start + at_once, total)) for start in range(0, total, at_once)]
-    return [*pieces[:2], *pieces[2:][-1:]] if _ALIKE_SKIPPED.get() else pieces
-
-
-@contextmanager
-def skip_alike() -> Iterator[None]:
-    """Inside, `cut` gives the first, second and last piece only: where nothing is computed, they show all."""
-    token = _ALIKE_SKIPPED.set(True)
-    try:
-        yield
-    finally:
-        _ALIKE_SKIPPED.reset(token)
+    starts = range(0, total, at_once)
+    needed = [*starts[:2], *starts[2:][-1:]] if skips_alike() else starts
+    return [slice(start, min(start + at_once, total)) for start in needed]
 
 
 def collect(pieces: Sequence[slice], make: Callable[[slice], Tensor], dim: int = 0) -> Tensor:

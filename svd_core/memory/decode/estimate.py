@@ -13,6 +13,7 @@ from itertools import islice
 import torch
 
 from ...config import AutoencoderConfig
+from ...models.alike import skip_alike
 from ...models.autoencoder import Autoencoder
 from ...models.layers import Layers
 from ..device import is_out_of_memory
@@ -21,6 +22,8 @@ from .buffers import Tile
 from .clip import decode_in
 from .plan import DecodeCall, DecodePlan
 from .sweep import Workspace
+
+_FRAMES = 4  # a clip with all kinds of tiles
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,19 @@ def decode_footprint(call: DecodeCall, plan: DecodePlan) -> Footprint:
         )
         z = _empty(call.dtype, call.num_frames, call.config.latent_channels, call.height, call.width)
         space = _Rehearsal(plan, call.height, z, vae.decoder.memory_format(z), is_out_of_memory)
-        with AllocationCounter() as counter, FusedAttention():
+        with AllocationCounter() as counter, FusedAttention(), skip_alike():
             decode_in(space, vae, z, call.num_frames)
     return Footprint(counter.peak["meta"], counter.peak[HOST])
+
+
+def buffer_bytes(call: DecodeCall, recompute: bool) -> int:
+    """Bytes of the buffers that hold a clip between its layers, which grow with the frames and their pixels alone.
+
+    No split needs less, on the device or the host.
+    """
+    smallest = replace(call, height=1, width=1, num_frames=_FRAMES)
+    needed = decode_footprint(smallest, DecodePlan(1, spill=True, recompute=recompute)).host
+    return needed * call.height * call.width * call.num_frames // _FRAMES
 
 
 @lru_cache(maxsize=64)
@@ -81,12 +94,13 @@ class _Rehearsal(Workspace):
     """
 
     def cut(self, tiles: Iterable[Tile], whole: Tile, whole_rows: bool) -> list[Tile]:
-        cut = super().cut(tiles, whole, whole_rows)
-        starts, tops = sorted({tile.start for tile in cut}), sorted({tile.top for tile in cut})
+        frames, rows = self.tile_size(whole, whole_rows)
         # A lone frame that is computed again needs two frames before it, so the third tile is the first that has all.
         needed = 2 + self.plan.spill + (self.plan.recompute and self.plan.frames_at_once == 1)
-        bands = 1 if len(starts) > 1 else 2
-        return [tile for tile in cut if tile.start in starts[:needed] and tile.top in tops[:bands]]
+        if self.plan.bands > 1 and whole_rows:
+            needed = 2  # each frame ends with its last band, and leaves no copy under way
+        bands = islice(whole.split_rows(rows), 1 if frames < whole.frames else 2)
+        return [tile for band in bands for tile in islice(band.split_frames(frames), needed)]
 
     def cut_rows(self, frame: Tile) -> Iterator[Tile]:
         return islice(super().cut_rows(frame), 2)  # the second has neighbours on both sides

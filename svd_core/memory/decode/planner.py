@@ -17,8 +17,9 @@ from ...errors import SVDError
 from ...models.autoencoder import Autoencoder
 from ...models.finite import check_finite, check_latents_finite, is_finite
 from ..device import USABLE, describe_bytes, free_memory, is_out_of_memory, room_to_spill
+from ..search import find_largest
 from .clip import decode_clip
-from .estimate import Footprint, decode_footprint
+from .estimate import Footprint, buffer_bytes, decode_footprint
 from .plan import DecodeCall, DecodePlan
 from .sweep import IsOutOfMemory
 
@@ -97,28 +98,27 @@ class _Room:
     device: float
     host: float
 
-    def holds(self, needed: Footprint) -> bool:
-        return needed.device <= self.device and needed.host <= self.host
+    def share(self, needed: Footprint) -> float:
+        """The part of the room that is needed; at most 1 if all fits."""
+        return max(needed.device / self.device, needed.host / self.host if self.host else inf * bool(needed.host))
 
 
 def _find_fastest(call: DecodeCall, room: _Room, frames_at_once: int = 0) -> DecodePlan | None:
     """By bisection in each way to split: what is slower there takes less memory."""
     ways = _list_ways(call, frames_at_once)
-    fastest = ways[0][0] if room.holds(decode_footprint(call, ways[0][0])) else None
+    fastest = ways[0][0] if _share(call, ways[0][0], room) <= 1 else None
     for way in ways:
         plans = [plan for plan in way if fastest is None or _relative_cost(plan) < _relative_cost(fastest)]
-        if plans and _fits(call, plans[-1], room):
-            fastest = plans[bisect_left(plans, True, key=lambda plan: _fits(call, plan, room))]
+        if plans and _share(call, plans[-1], room) <= 1:
+            fastest = plans[bisect_left(plans, True, key=lambda plan: _share(call, plan, room) <= 1)]
     return fastest
 
 
-def _fits(call: DecodeCall, plan: DecodePlan, room: _Room) -> bool:
-    if not plan.spill:
-        # The buffers alone may be too large, which takes one rehearsal for all plans of this kind.
-        buffers = decode_footprint(call, DecodePlan(1, spill=True, recompute=plan.recompute)).host
-        if buffers > room.device:
-            return False
-    return room.holds(decode_footprint(call, plan))
+def _share(call: DecodeCall, plan: DecodePlan, room: _Room) -> float:
+    """The part of the room that a plan takes; of one whose buffers alone are too large, their part."""
+    buffers = buffer_bytes(call, plan.recompute)
+    least = Footprint(0, buffers) if plan.spill else Footprint(buffers, 0)
+    return room.share(least) if room.share(least) > 1 else room.share(decode_footprint(call, plan))
 
 
 def _list_ways(call: DecodeCall, frames_at_once: int = 0) -> list[list[DecodePlan]]:
@@ -165,16 +165,13 @@ def _round_down(side: int, multiple: int = 8) -> int:
 
 
 def _explain_refusal(call: DecodeCall, room: _Room, free_device: int, free_host: int | None) -> str:
-    def fits(call: DecodeCall) -> bool:
-        return any(_fits(call, plan, room) for plan in _list_least(call, free_host))
+    def share(call: DecodeCall) -> float:
+        return min(_share(call, plan, room) for plan in _list_least(call, free_host))
 
-    def find_largest(bound: int, changed: Callable[[int], DecodeCall]) -> DecodeCall | None:
-        """By bisection: what fits, fits all the more with less."""
-        fitting = bisect_left(range(1, bound), True, key=lambda n: not fits(changed(n)))
-        return changed(fitting) if fitting else None
-
-    shorter = find_largest(call.num_frames, lambda frames: replace(call, num_frames=frames))
-    smaller = find_largest(16, lambda sixteenths: _shrink(call, sixteenths))
+    shorter = find_largest(
+        range(call.num_frames - 1, 0, -1), lambda frames: replace(call, num_frames=frames), call, share
+    )
+    smaller = find_largest(range(15, 0, -1), lambda sixteenths: _shrink(call, sixteenths), call, share)
     would = [] if shorter is None else [f"{shorter.num_frames} frame{'s' * (shorter.num_frames > 1)}"]
     would += [] if smaller is None else [str(smaller).split(" of ")[1]]
     return (

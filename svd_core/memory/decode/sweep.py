@@ -105,12 +105,15 @@ class Workspace:
         return frame.split_rows(-(-(frame.bottom - frame.top) // self.plan.bands))
 
     def cut(self, tiles: Iterable[Tile], whole: Tile, whole_rows: bool) -> list[Tile]:
+        frames, rows = self.tile_size(whole, whole_rows)
+        return [piece for tile in tiles for band in tile.split_rows(rows) for piece in band.split_frames(frames)]
+
+    def tile_size(self, whole: Tile, whole_rows: bool) -> tuple[int, int]:
+        """Frames and rows of a tile under the plan."""
         frames, rows = self.plan.frames_at_once, whole.bottom - whole.top
         if self.plan.bands > 1 and whole_rows:
-            frames = 1  # the work cuts it
-        elif self.plan.bands > 1:
-            rows = -(-rows // self.plan.bands)
-        return [piece for tile in tiles for band in tile.split_rows(rows) for piece in band.split_frames(frames)]
+            return 1, rows  # the work cuts it
+        return frames, -(-rows // self.plan.bands)
 
     def _smaller(self, frames: int) -> DecodePlan | None:
         return replace(self.plan, frames_at_once=min(self.plan.frames_at_once, frames)).smaller(self.max_bands)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..alike import some_rows
 from .memory_format import format_of, lies_side_by_side
 
 # Weight and bias of a norm for activations like the given tensor. A host may keep them elsewhere, or patch them.
@@ -57,7 +58,7 @@ class Moments:
 
 def measure(x: Tensor, groups: int) -> list[Moments]:
     """The moments of every row of x, n c ..., in fp32 or better."""
-    size = x[0].numel() // groups
+    size, x = x[0].numel() // groups, some_rows(x)
     if _has_fast_moments(x):
         pairs = [_measure_side_by_side(x, groups)]
     else:
@@ -179,7 +180,8 @@ def _measure_side_by_side(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
 
     The batch norm has a fast kernel for the moments of single channels; those of a group merge as pieces do.
     """
-    pairs = [torch.batch_norm_update_stats(picture, None, None, 0.0) for picture in x.split(1)]
+    pairs = [torch.batch_norm_update_stats(picture, None, None, 0.0) for picture in some_rows(x).split(1)]
+    pairs += pairs[-1:] * (len(x) - len(pairs))  # of rows that a rehearsal skips
     means, variances = (torch.stack(each).unflatten(1, (groups, -1)) for each in zip(*pairs, strict=True))  # b g c
     mean = means.mean(2)
     return mean, (variances + (means - mean[..., None]).square()).mean(2)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from svd_core import SVDError
 from svd_core.config import AutoencoderConfig
+from svd_core.memory import rehearsal
 from svd_core.memory.decode import estimate
 from svd_core.memory.decode.clip import decode_clip
-from svd_core.memory.decode.estimate import decode_footprint, encode_bytes
+from svd_core.memory.decode.estimate import buffer_bytes, decode_footprint, encode_bytes
 from svd_core.memory.decode.plan import DecodeCall, DecodePlan
 from svd_core.memory.decode.planner import describe_decode, plan_decode
 from svd_core.memory.decode.sweep import Workspace
 from svd_core.memory.device import USABLE, free_memory, room_to_spill
+from svd_core.memory.meta_shapes import run_on_meta
 from svd_core.memory.rehearsal import HOST, AllocationCounter
 from svd_core.models.autoencoder import Autoencoder
 
@@ -183,6 +186,35 @@ def test_a_cpu_is_refused_for_its_one_memory() -> None:
     assert least > USABLE * 15 * GB
     with pytest.raises(SVDError, match=r"on the device, of which 10\.0 MB are free, and .* in host memory of 15\.0 GB"):
         plan_decode(clip, 10_000_000, 15 * GB)
+
+
+@pytest.mark.parametrize("host", [0, 32 * GB], ids=["one memory", "two"])
+@pytest.mark.parametrize("shape", [(72, 128, 1000), (1024, 1024, 4096)], ids=str)
+def test_a_clip_that_fits_nowhere_is_refused_after_few_counts(
+    shape: tuple[int, int, int], host: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long or large it is: neither the counts nor the operations of each grow with the clip."""
+    operations: list[object] = []
+
+    def run(func: Any, *given: Any) -> Any:
+        operations.append(func)
+        return run_on_meta(func, *given)
+
+    monkeypatch.setattr(rehearsal, "run_on_meta", run)
+    decode_footprint.cache_clear()
+    with pytest.raises(SVDError, match=f"decode of {shape[2]} frames"):
+        plan_decode(DecodeCall(FULL, *shape, torch.float16), 16 * GB, host)
+    assert decode_footprint.cache_info().misses <= 10
+    assert len(operations) <= 100_000
+
+
+@pytest.mark.parametrize("config", [FULL, FULL_IMAGE], ids=case_id)
+@pytest.mark.parametrize("recompute", [False, True])
+def test_buffers_of_a_clip_grow_with_its_frames_and_pixels(config: AutoencoderConfig, recompute: bool) -> None:
+    for height, width, frames in ((5, 3, 7), (12, 16, 2), (9, 9, 1), (24, 40, 30)):
+        call = DecodeCall(config, height, width, frames, torch.bfloat16)
+        plans = DecodePlan(1, spill=True, recompute=recompute), DecodePlan(3, spill=True, recompute=recompute)
+        assert {decode_footprint(call, plan).host for plan in plans} == {buffer_bytes(call, recompute)}
 
 
 def test_nothing_at_all_fits() -> None:

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from svd_core.config import ClipVisionConfig, UNetConfig
 from svd_core.errors import SVDError
+from svd_core.memory import rehearsal
 from svd_core.memory.activations import UNetCall, clip_bytes, evaluate_on_meta, unet_bytes
 from svd_core.memory.device import is_out_of_memory
+from svd_core.memory.meta_shapes import run_on_meta
 from svd_core.memory.rehearsal import peak_bytes
 from svd_core.memory.sampling import SamplingMemory, plan_sampling
 from svd_core.models.image_encoder import ClipVision
@@ -103,13 +105,26 @@ def test_a_first_plan_runs_few_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(runs) <= 20
     plan_sampling(FULL, both, 2_000_000_000)
     assert len(runs) <= 120
-    with pytest.raises(SVDError):
-        plan_sampling(FULL, replace(both, num_frames=1000), 1_000_000_000)
-    assert len(runs) <= 400
 
 
-def counting(forward: Callable[..., Tensor], runs: list[str]) -> Callable[..., Tensor]:
-    def run(*given: Any) -> Tensor:
+@pytest.mark.parametrize("shape", [(72, 128, 1000), (1024, 1024, 4096), (2**28, 128, 25)], ids=str)
+def test_a_clip_that_fits_nowhere_is_refused_after_few_counts(
+    shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long or large it is: neither the counts nor the operations of each grow with the clip."""
+    operations: list[str] = []
+    monkeypatch.setattr(rehearsal, "run_on_meta", counting(run_on_meta, operations))
+    unet_bytes.cache_clear()
+    memory, (height, width, frames) = SamplingMemory("automatic", lambda: 16_000_000_000), shape
+    call = UNetCall(height, width, frames, torch.float16, clips=2)
+    with pytest.raises(SVDError, match=f"Sampling {frames} frames"):
+        memory.plan(FULL, replace(call, clips=memory.clips_at_once(FULL, call)))
+    assert unet_bytes.cache_info().misses <= 10
+    assert len(operations) <= 60_000
+
+
+def counting(forward: Callable[..., Any], runs: list[str]) -> Callable[..., Any]:
+    def run(*given: Any) -> Any:
         runs.append(forward.__qualname__)
         return forward(*given)
 
