@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from .host.folders import ALIASES, CATEGORY, io
 from .host.inputs import checked
 from .host.latents import NUM_FRAMES
 from .host.sockets import pixel_multiple_of_vae
+
+logger = logging.getLogger(__name__)
 
 
 class SVDVAEEncodeConditioning(io.ComfyNode):
@@ -129,6 +132,8 @@ class SVDVAEEncodeConditioning(io.ComfyNode):
         MicroConditioning(fps, motion_bucket_id, augmentation_level)  # raises SVDError for other numbers
         pixels, embeds = pictures.to_image_tensor(image), clip_vision_output["image_embeds"]  # b 3 h w, b d
         check_same_pictures(len(pixels), len(embeds))
+        if len(pixels) > 1:  # often the frames of an animation: said before long work
+            logger.info("%d pictures: %d clips of %d frames.", len(pixels), len(pixels), video_frames)
         width, height = pictures.fit_size(width, height, pixel_multiple_of_vae(vae))
 
         fitted = pictures.fit(pixels, width, height, fit).split(1)

@@ -33,7 +33,7 @@ FORMATS = ("mp4", "mov", "mkv", "webm", "gif", "webp", "png")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("pictures", type=Path, nargs="+", metavar="PICTURE", help="a picture, or a folder of pictures")
-    add("-o", "--out", type=Path, default=Path(), metavar="PATH", help="a file, or a folder (the current one)")
+    add("-o", "--out", default=".", metavar="PATH", help="a file, or a folder (the current one)")
     add("--checkpoint", type=Path, metavar="FILE", help="a .safetensors file or a diffusers folder (the demo model)")
     add("--companion", type=Path, metavar="FILE", help="second checkpoint, for parts missing from the first")
     add("--extension", type=Path, metavar="FILE", help="ExVideo file, for clips of up to 128 frames")

@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ..checkpoints import Checkpoint, extend, open_checkpoint
+from ..checkpoints import Checkpoint, extend, open_checkpoint, unet_shapes
+from ..checkpoints.lora import LoRA, read_lora
 from ..diffusion.noise import seed_of_clip
 from ..errors import SVDError, choose
 from ..files import check_writable
-from ..memory.device import MEMORY_CHOICES
+from ..memory.device import MEMORY_CHOICES, is_out_of_memory
 from ..picture_files import read_picture
 from ..pipeline.clip import Clip
 from ..pipeline.given_frames import GivenFrames
@@ -24,8 +25,9 @@ from ..pipeline.settings import ClipSettings, ResolvedSettings, RunOptions
 from ..video.write import check_format
 from .given import GivenFiles
 from .jobs import Job, check_places, list_jobs
-from .options import find_dtype, read_settings
+from .options import OUT_OF_MEMORY, find_dtype, read_settings
 from .records import Recorder
+from .sources import find_sources
 
 NONE_MADE, SOME_FAILED = 2, 1
 
@@ -37,6 +39,7 @@ class Batch:
     settings: ResolvedSettings
     files: GivenFiles
     given: GivenFrames
+    loras: list[tuple[LoRA, float]]
     jobs: list[Job]
     recorder: Recorder
     failures: dict[Job, SVDError] = field(default_factory=dict)
@@ -45,7 +48,8 @@ class Batch:
     def from_options(cls, options: argparse.Namespace) -> Batch:
         """Computes nothing yet. Raises SVDError for what would stop every clip."""
         seeds = [seed_of_clip(options.seed, index) for index in range(options.seeds)]
-        jobs = list_jobs(options.pictures, seeds, options.out, options.format)
+        sources = find_sources(options.pictures)
+        jobs = list_jobs(sources.pictures, seeds, options.out, options.format)
         plain = open_checkpoint(options.checkpoint, options.companion)
         plain.require("unet", "vae", "clip")
         checkpoint = extend(plain, options.extension) if options.extension else plain
@@ -58,8 +62,10 @@ class Batch:
         check_places(jobs, files.list_places())
         choose("memory choice", options.memory, MEMORY_CHOICES)
         check_device(options.device)
+        loras = [(read_lora(each.path, unet_shapes(checkpoint.unet)), each.strength) for each in options.lora]
         given = files.load(settings)
-        return cls(options, checkpoint, settings, files, given, jobs, Recorder(settings, plain, files, options))
+        sources.log_left_out([*(job.place for job in jobs), *files.list_places()])
+        return cls(options, checkpoint, settings, files, given, loras, jobs, Recorder(settings, plain, files, options))
 
     def run(self) -> int:
         """Make all clips that are missing. Returns the exit code."""
@@ -101,6 +107,10 @@ class Batch:
                     self._make_one(pipe, job)
             except SVDError as error:
                 self.failures[job] = error
+            except (MemoryError, RuntimeError) as error:  # of a larger picture, perhaps: others may fit
+                if not (isinstance(error, MemoryError) or is_out_of_memory(error)):
+                    raise
+                self.failures[job] = SVDError(OUT_OF_MEMORY)
             else:
                 tqdm.write(str(job.place))
 
@@ -124,8 +134,8 @@ class Batch:
             dtype=find_dtype(options.dtype),
             weight_dtype=find_dtype(options.weight_dtype),
         )
-        for lora in options.lora:
-            pipe.load_lora(lora.path, lora.strength)
+        for lora, strength in self.loras:
+            pipe.load_lora(lora, strength)
         return pipe
 
     def _animate(self, pipe: SVDPipeline, job: Job) -> Clip:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SVDError
 from ..files import is_free
+from ..picture_files import is_picture_name, log_first_of, open_picture
 from ..video import SUFFIXES, Metadata, load_metadata
-from ..video.format import find_frames, is_pattern
+from ..video.format import is_pattern
 from .records import is_same_clip
+
+# Endings of videos that are not written here: whoever gives one does not mean a folder.
+_OTHER_VIDEOS = (".avi", ".wmv", ".flv", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".mxf")
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,9 @@ class Job:
         return is_free(self.place)
 
     def check_picture(self) -> None:
-        """Raises SVDError for a missing picture."""
-        if not self.picture.is_file():
-            raise SVDError(f"{self.picture} does not exist; check the path.")
+        """Raises SVDError for a picture that is missing, or no picture. Logs which of several frames will be taken."""
+        with open_picture(self.picture) as picture:
+            log_first_of(self.picture, picture)
 
     def is_done(self, record: Metadata, overwrite: bool = False) -> bool:
         """True if the file at the place is this clip.
@@ -59,20 +64,16 @@ class Job:
             return {}
 
 
-def list_jobs(paths: Sequence[Path], seeds: Sequence[int], out: Path, format: str) -> list[Job]:
+def list_jobs(pictures: Sequence[Path], seeds: Sequence[int], out: str, format: str) -> list[Job]:
     """A job for each picture and seed. Raises SVDError where two would go to the same place."""
-    pictures = list(dict.fromkeys(picture for path in paths for picture in _list_pictures(path)))
-    if out.suffix.lower() in SUFFIXES or is_pattern(out):
+    path = Path(out)
+    if _names_a_file(out):
         if len(pictures) * len(seeds) != 1:
-            raise SVDError(f"{len(pictures) * len(seeds)} clips do not go into {out.name}; give a folder with --out.")
-        jobs = [Job(pictures[0], seeds[0], out)]
-    elif out.suffix and not out.is_dir():
-        raise SVDError(
-            f"{out.name} is neither a video nor a folder; end it in {', '.join(SUFFIXES)}, or give a folder."
-        )
+            raise SVDError(f"{len(pictures) * len(seeds)} clips do not go into {path.name}; give a folder with --out.")
+        jobs = [Job(pictures[0], seeds[0], path)]
     else:
         jobs = [
-            Job(picture, seed, _choose_target(out, picture, seed, len(seeds) > 1, format))
+            Job(picture, seed, _choose_target(path, picture, seed, len(seeds) > 1, format))
             for picture in pictures
             for seed in seeds
         ]
@@ -80,22 +81,21 @@ def list_jobs(paths: Sequence[Path], seeds: Sequence[int], out: Path, format: st
     return jobs
 
 
-def _list_pictures(path: Path) -> list[Path]:
-    """The pictures of a folder, or the file itself; a missing file fails in its turn and does not stop the others."""
-    return [file for file in find_frames(path) if not is_animation(file)] if path.is_dir() else [path]
+def _names_a_file(out: str) -> bool:
+    """True for the name of a clip, False for a folder, which may have a dot in its name.
 
-
-def is_animation(path: Path) -> bool:
-    """True if a picture file has several frames, as a clip made before has."""
-    if path.suffix.lower() not in SUFFIXES:
+    Raises SVDError for a file of a format that is not written.
+    """
+    path = Path(out)
+    if out.endswith(("/", os.sep)) or path.is_dir():
         return False
-    from PIL import Image
-
-    try:
-        with Image.open(path) as file:
-            return getattr(file, "n_frames", 1) > 1
-    except OSError:
-        return False
+    if path.suffix.lower() in SUFFIXES or is_pattern(path):
+        return True
+    if path.suffix.lower() in _OTHER_VIDEOS or is_picture_name(path) or (path.suffix and path.exists()):
+        raise SVDError(
+            f"{path.name} is neither a video nor a folder; end it in {', '.join(SUFFIXES)}, or in / for a folder."
+        )
+    return False
 
 
 def _choose_target(folder: Path, picture: Path, seed: int, with_seed: bool, format: str) -> Path:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from .. import __version__
 from ..errors import SVDError, printable
 from . import animate, convert, demo, inspect, show
+from .options import OUT_OF_MEMORY
 
 FAILED, INTERRUPTED = 2, 130  # 1 is for a run that made some of its clips; argparse ends with 2, too
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        print("svd-nodes: memory ran out; use fewer frames, a smaller size or --memory smallest", file=sys.stderr)
+        print(f"svd-nodes: {OUT_OF_MEMORY}", file=sys.stderr)
         return FAILED
     except OSError as error:  # of a path that the system does not take, such as one of 5000 characters
         named = f"{error.filename}: " if error.filename else ""

@@ -16,6 +16,8 @@ from ..pipeline.settings import MADE_FOR, ClipSettings, RunOptions, Setting, des
 
 GROUPS = ("the clip", "video to video", "held frames", "corrections", "the machine")
 
+OUT_OF_MEMORY = "memory ran out; use fewer frames, a smaller size or --memory smallest"
+
 Groups = dict[str, Any]  # of argparse, by title
 Kind = TypeVar("Kind", ClipSettings, RunOptions)
 

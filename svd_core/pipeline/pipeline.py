@@ -226,14 +226,14 @@ class SVDPipeline:
     def _check_clip(self, latents: Tensor) -> None:
         check_finite(latents, "The latents of the clip", self.unet, "UNet", self.dtype, bool(self._loras))
 
-    def load_lora(self, path: str | Path, strength: float = 1.0) -> LoRA:
+    def load_lora(self, path: str | Path | LoRA, strength: float = 1.0) -> LoRA:
         """Merge a LoRA into the UNet's weights; several add up.
 
-        path: a .safetensors file with the names of peft, diffusers, kohya or Stability. strength: 1 is the full
-        effect, a negative one the opposite. Returns what was read; how much of it matched is logged.
-        Raises SVDError for a file that does not fit the UNet.
+        path: a .safetensors file with the names of peft, diffusers, kohya or Stability, or what `read_lora` has read.
+        strength: 1 is the full effect, a negative one the opposite. Returns what was read; how much of it matched is
+        logged. Raises SVDError for a file that does not fit the UNet.
         """
-        lora = read_lora(path, self._loras.shapes)
+        lora = path if isinstance(path, LoRA) else read_lora(path, self._loras.shapes)
         self._loras.add(lora, strength)
         return lora
 

@@ -134,7 +134,7 @@ def find_frames(path: Path) -> list[Path]:
         files = [file for file in _list_files(path) if file.suffix.lower() in PICTURE_SUFFIXES]
     if not files:
         raise SVDError(f"There are no frames at {path}; give a video, or a folder of pictures.")
-    return sorted(files, key=_split_numbers)
+    return sorted(files, key=split_numbers)
 
 
 def _list_files(folder: Path) -> list[Path]:
@@ -144,7 +144,7 @@ def _list_files(folder: Path) -> list[Path]:
         raise SVDError(f"The folder {folder} cannot be read ({error.strerror}); check the path.") from error
 
 
-def _split_numbers(path: Path) -> list[tuple[bool, int, str]]:
+def split_numbers(path: Path) -> list[tuple[bool, int, str]]:
     """Sort key that compares numbers by value, so that frame 10 comes after frame 9."""
     parts = re.split(r"(\d+)", path.name.lower())
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]

@@ -94,6 +94,17 @@ def assert_same(ours: Tensors, wanted: Tensors) -> None:
     assert max(errors.values()) <= ROUNDING, errors
 
 
+def test_the_frames_of_an_animation_become_clips_with_a_word(host: Host, client: Client) -> None:
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(host.base / "input" / "sticker.webp", save_all=True, append_images=frames[1:], lossless=True)
+    graph = Graph()
+    latent = conditioned(graph, loaded_model(graph), ["sticker.webp"])
+    graph.add("TestSaveTensors", name="sticker", latent=latent[2])
+    made = run_and_load(client, host.output, graph.prompt)
+    assert len(made["latent"]) == 3 * FRAMES
+    assert f"3 pictures: 3 clips of {FRAMES} frames." in host.log_text()
+
+
 def test_the_clips_differ(alone: Tensors) -> None:
     first, second = alone["latent"].split(FRAMES)
     assert relative_error(first, second) > 0.1

@@ -337,7 +337,7 @@ def test_interrupting_leaves_nothing_half_written(desk: Path, checkpoint: Path) 
         (["pictures/0.png", "--device", "abacus"], "The device abacus cannot be used here"),
         (["pictures/0.png", "--fps", "0"], "fps"),
         (["pictures/0.png", "--quality", "11"], "quality"),
-        (["empty"], "no frames at empty"),
+        (["empty"], "no pictures in empty"),
     ],
 )
 def test_what_cannot_be_is_one_line(
@@ -386,4 +386,4 @@ def test_running_out_of_memory_is_one_line(animate: Animate, monkeypatch: pytest
 
     monkeypatch.setattr(SVDPipeline, "__call__", full)
     assert animate("pictures/0.png", "-o", "clip.mp4") == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("svd-nodes: memory ran out")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("svd-nodes: clip.mp4 was not made: memory ran out")
