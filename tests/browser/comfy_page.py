@@ -74,7 +74,7 @@ class ComfyPage:
 
     def close_dialog(self) -> None:
         if self.dialog.is_visible():
-            self.dialog.locator("button[aria-label]").first.click()
+            self.dialog.locator("button[aria-label]:visible").first.click()
             self.dialog.wait_for(state="hidden")
 
     def open_templates(self, pack: str) -> Locator:
