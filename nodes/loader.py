@@ -8,6 +8,7 @@ from ..svd_core.checkpoints import extend, open_checkpoint
 from ..svd_core.config import WEIGHT_DTYPE_NAMES
 from ..svd_core.errors import choose
 from ..svd_core.models.kernels.fp8 import FP8
+from .host.file_names import FileNames
 from .host.folders import ALIASES, CATEGORY, find_checkpoint, io, list_checkpoints, show_text
 from .host.image_encoder import SVDClipVision
 from .host.inputs import checked
@@ -48,7 +49,7 @@ class SVDLoader(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "companion",
-                    options=[NO_FILE, *names],
+                    options=FileNames([NO_FILE, *names]),
                     default=NO_FILE,
                     optional=True,
                     advanced=True,
@@ -57,7 +58,7 @@ class SVDLoader(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "extension",
-                    options=[NO_FILE, *names],
+                    options=FileNames([NO_FILE, *names]),
                     default=NO_FILE,
                     optional=True,
                     advanced=True,

@@ -12,7 +12,8 @@ import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
 from ...svd_core.checkpoints.releases import DEMO_CHECKPOINT
-from ...svd_core.errors import SVDError
+from ...svd_core.errors import SVDError, printable
+from .file_names import FileNames, match_name
 
 __all__ = [
     "ComfyExtension",
@@ -37,12 +38,12 @@ BUNDLED = f"{DEMO_CHECKPOINT.stem} (bundled)"  # not a file name, so it never cl
 ProgressBar = comfy.utils.ProgressBar
 
 
-def list_checkpoints() -> list[str]:
+def list_checkpoints() -> FileNames:
     """Names that SVD Loader offers: the bundled model, the host's checkpoint files, diffusers folders.
 
     The bundled model comes first, so that a new node shows it: it is there on every machine, and it is SVD.
     """
-    return [BUNDLED, *folder_paths.get_filename_list("checkpoints"), *sorted(_find_diffusers_folders())]
+    return FileNames([BUNDLED, *folder_paths.get_filename_list("checkpoints"), *sorted(_find_diffusers_folders())])
 
 
 def find_checkpoint(name: str) -> Path:
@@ -50,27 +51,35 @@ def find_checkpoint(name: str) -> Path:
 
     Raises SVDError for any other name, so that none leads out of the model folders.
     """
-    if name == BUNDLED:
+    listed = _match(name, list_checkpoints())
+    if listed is None:
+        raise SVDError(
+            f"The checkpoint {name!r} is not in ComfyUI's model folders; choose one from the list, or refresh it."
+        )
+    if listed == BUNDLED:
         return DEMO_CHECKPOINT
     folders = _find_diffusers_folders()
-    if name in folders:
-        return folders[name]
-    if name in folder_paths.get_filename_list("checkpoints"):
-        return Path(folder_paths.get_full_path_or_raise("checkpoints", name))
-    raise SVDError(
-        f"The checkpoint {name!r} is not in ComfyUI's model folders; choose one from the list, or refresh it."
-    )
+    return folders[listed] if listed in folders else Path(folder_paths.get_full_path_or_raise("checkpoints", listed))
 
 
-def list_loras() -> list[str]:
-    return folder_paths.get_filename_list("loras")
+def list_loras() -> FileNames:
+    return FileNames(folder_paths.get_filename_list("loras"))
 
 
 def find_lora(name: str) -> Path:
     """The file behind a listed name. Raises SVDError for any other name."""
-    if name not in list_loras():
+    listed = _match(name, list_loras())
+    if listed is None:
         raise SVDError(f"The LoRA {name!r} is not in ComfyUI's loras folder; choose one from the list or refresh it.")
-    return Path(folder_paths.get_full_path_or_raise("loras", name))
+    return Path(folder_paths.get_full_path_or_raise("loras", listed))
+
+
+def _match(name: str, names: FileNames) -> str | None:
+    """The listed name that a workflow means. Logs one that is spelled otherwise."""
+    listed = match_name(name, names)
+    if listed is not None and listed != name:
+        logger.info("%s is not there; %s is taken, the only file of that name.", printable(name), listed)
+    return listed
 
 
 def offer_picture(picture: Path) -> None:
@@ -94,7 +103,14 @@ def show_text(node_id: str | None, text: str) -> None:
 
 
 def _find_diffusers_folders() -> dict[str, Path]:
-    """Folders below models/diffusers (and models/checkpoints) that hold a UNet in the diffusers layout."""
-    roots = [*folder_paths.get_folder_paths("diffusers"), *folder_paths.get_folder_paths("checkpoints")]
-    found = (unet.parent for root in roots for unet in Path(root).glob("*/unet") if any(unet.glob("*.safetensors")))
-    return {DIFFUSERS_PREFIX + folder.name: folder for folder in found}
+    """Folders below models/diffusers (and models/checkpoints) that hold a UNet in the diffusers layout.
+
+    They may stand in a folder of their own kind, such as SVD/.
+    """
+    found: dict[str, Path] = {}
+    for root in (*folder_paths.get_folder_paths("diffusers"), *folder_paths.get_folder_paths("checkpoints")):
+        for pattern in ("*/*/unet", "*/unet"):
+            for unet in Path(root).glob(pattern):
+                if any(unet.glob("*.safetensors")):
+                    found[DIFFUSERS_PREFIX + unet.parent.relative_to(root).as_posix()] = unet.parent
+    return found

@@ -6,6 +6,8 @@ there is: `infer.py` reports what is missing.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from .entries import Entries, Entry, Refs, fold_quant_conv, keep, linear_to_conv, split_rows, transpose
 from .header import TensorRef
 from .inventory import CLIP_PREFIX, ENCODER_PREFIX, FIRST_STAGE_PREFIX
@@ -42,10 +44,10 @@ _VAE_LINEARS = tuple(f".mid.attn_1.{name}.weight" for name in ("q", "k", "v", "p
 def find_vae(refs: Refs) -> Entries | None:
     """The first stage, with the conditioner's copy of the encoder if the file has one."""
     for prefix in _VAE_PREFIXES:
-        if f"{prefix}decoder.conv_in.weight" not in refs:
+        if not any(f"{prefix}{half}.conv_in.weight" in refs for half in ("decoder", "encoder")):
             continue
         found = _select(refs, prefix, _VAE_HEADS)
-        if "decoder.mid_block.resnets.0.conv1.weight" in found or any(".spatial_res_block." in name for name in found):
+        if _has_diffusers_names(found):
             names = vae_map_for_names(found)
             found = {names.to_official(name) or name: ref for name, ref in found.items()}
         found = _take_conditioning_encoder(found, refs)
@@ -56,7 +58,8 @@ def find_vae(refs: Refs) -> Entries | None:
 def describe_encoder(refs: Refs) -> str | None:
     """What stands in for the conditioner's copy of the encoder, as the end of a sentence; None where it is used."""
     if f"{CLIP_PREFIX}class_embedding" not in refs:  # only the official layout has two encoders
-        return None
+        folded = _has_diffusers_names(refs) and "quant_conv.weight" not in refs
+        return "lacks the quant_conv behind its encoder, and is taken to need none" if folded else None
     first, copy = _select(refs, FIRST_STAGE_PREFIX, _ENCODER_HEADS), _select(refs, ENCODER_PREFIX, _ENCODER_HEADS)
     if not first or _is_usable(copy):
         return None
@@ -64,6 +67,10 @@ def describe_encoder(refs: Refs) -> str | None:
     return (
         f"{lack} the second encoder ({ENCODER_PREFIX[:-1]}), so that of {FIRST_STAGE_PREFIX[:-1]} encodes the picture"
     )
+
+
+def _has_diffusers_names(names: Collection[str]) -> bool:
+    return any(name.startswith(("encoder.mid_block.", "decoder.mid_block.")) for name in names)
 
 
 def _take_conditioning_encoder(first_stage: dict[str, TensorRef], refs: Refs) -> dict[str, TensorRef]:

@@ -100,8 +100,8 @@ def parse_header(path: Path) -> Header:
 
 def describe_pickle(path: Path) -> str:
     return (
-        f"{path.name} is a pickle, and opening a pickle can run any code hidden in it: convert it to .safetensors, "
-        f"or download the .safetensors version."
+        f"{path.name} is a pickle, and opening a pickle can run any code hidden in it: download the .safetensors "
+        f"version, or convert it to .safetensors with torch.load(weights_only=True) and safetensors.torch.save_file."
     )
 
 

@@ -130,7 +130,9 @@ def open_checkpoint(
     extended = config.unet.num_positions if config.unet else 0  # an extension that was saved with its checkpoint
     release = EXVIDEO if extended else guess_release(files.path, num_frames=num_frames, temporal_decoder=temporal)
     length = extended or num_frames or (release.num_frames if release else None)
-    notes = [printable(note) for note in _take_notes(files, found, describe_guess(files.name, release, length))]
+    notes = [
+        printable(note) for note in _take_notes(files, found, temporal, describe_guess(files.name, release, length))
+    ]
     for note in notes:
         logger.warning(note)
     return Checkpoint(
@@ -185,7 +187,7 @@ def _find_in_companion(files: CheckpointFiles, companion: CheckpointFiles, lacki
     return found
 
 
-def _take_notes(files: CheckpointFiles, found: _Found, guess: str | None) -> Iterator[str]:
+def _take_notes(files: CheckpointFiles, found: _Found, temporal: bool | None, guess: str | None) -> Iterator[str]:
     """Sentences on what was chosen among several, and on what is a guess."""
     for note in files.notes:
         yield f"{files.name} {note}."
@@ -194,6 +196,9 @@ def _take_notes(files: CheckpointFiles, found: _Found, guess: str | None) -> Ite
         encoder = describe_encoder(owner.refs["vae"])
         if encoder:
             yield f"{owner.name} {encoder}."
+        named = guess_release(files.path)
+        if not temporal and (named is None or named.temporal_decoder):
+            yield f"{owner.name} has the decoder for single images, so the clip may flicker."
     if guess:
         yield guess
 

@@ -35,6 +35,7 @@ class Release:
     fixed_conditioning: bool = False  # fine-tuned at one fps and one motion bucket only
     license: str = LICENSE
     colours: LatentColours | None = None  # None: those of Stable Diffusion 1.x
+    sha256: str = ""  # of the official file, where it is published
 
 
 SVD = Release(
@@ -45,6 +46,7 @@ SVD = Release(
     max_cfg_scale=2.5,
     steps=25,
     temporal_decoder=True,
+    sha256="3e0994626df395a3831de024f11b2d9d241143bb6f16e2efbacced248aa18ce0",
 )
 SVD_XT = Release(
     name="svd_xt",
@@ -54,6 +56,7 @@ SVD_XT = Release(
     max_cfg_scale=3.0,
     steps=30,
     temporal_decoder=True,
+    sha256="b2652c23d64a1da5f14d55011b9b6dce55f2e72e395719f1cd1f8a079b00a451",
 )
 SVD_XT_1_1 = Release(
     name="svd_xt_1_1",
@@ -70,12 +73,14 @@ _SVD_IMAGE_DECODER = replace(
     name="svd_image_decoder",
     title="Stable Video Diffusion (14 frames), image decoder",
     temporal_decoder=False,
+    sha256="",  # not that of SVD; its own was not found in two places
 )
 _SVD_XT_IMAGE_DECODER = replace(
     SVD_XT,
     name="svd_xt_image_decoder",
     title="Stable Video Diffusion XT (25 frames), image decoder",
     temporal_decoder=False,
+    sha256="99aa889bf6d1ca28e026755b83ba37e3072ad79b45dd4c94fae14bee7482263b",
 )
 DEMO = Release(
     name="svd_demo",

@@ -39,12 +39,20 @@ def run(options: argparse.Namespace) -> int:
     if header and header.metadata:
         lines.append(("metadata", ", ".join(sorted(header.metadata))))
     if options.hash:
-        lines.append(("SHA-256", digest()))
+        lines += _describe_digest(digest())
     print("\n".join(printable(f"{name:<20}{text}") for name, text in lines))
     return 0
 
 
 _Lines = list[tuple[str, str]]
+
+
+def _describe_digest(digest: str) -> _Lines:
+    """The SHA-256, and the release whose official file has it: this tells apart what no name does."""
+    from ..checkpoints.releases import RELEASES
+
+    titles = [release.title for release in RELEASES if release.sha256 and release.sha256 == digest]
+    return [("SHA-256", digest), *(("official file of", title) for title in titles)]
 
 
 def _describe_checkpoint(checkpoint: Checkpoint) -> _Lines:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from svd_core import SVDError
 from svd_core.checkpoints import open_checkpoint, read_header, unet_shapes
+from svd_core.checkpoints.convert import convert_checkpoint
 from svd_core.checkpoints.extension import extend
 from svd_core.checkpoints.inventory import ENCODER_PREFIX, FIRST_STAGE_PREFIX, UNET_PREFIX
 from svd_core.checkpoints.wrappers import drop_wrappers, unwrap_unet
@@ -247,6 +250,51 @@ def test_another_encoder_than_the_second_is_told(
     wanted = weights(save(tmp_path / "first.safetensors", others))
     assert all(torch.equal(found["vae"][name], tensor) for name, tensor in wanted["vae"].items())
     assert any(words in text and "that of first_stage_model encodes" in text for text in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        ("decoder.", "is incomplete or belongs to another model (decoder.conv_in.weight is missing)"),
+        ("encoder.", "is incomplete or belongs to another model (encoder.conv_in.weight is missing)"),
+    ],
+)
+def test_half_a_vae_is_not_said_to_be_none(folder: Path, tmp_path: Path, start: str, words: str) -> None:
+    path = without(folder, tmp_path, "vae", start)
+    with pytest.raises(SVDError, match=re.escape(f"The VAE of model {words}")):
+        open_checkpoint(path)
+
+
+def test_a_vae_without_its_quant_conv_is_told(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    open_checkpoint(folder)
+    assert not any("quant_conv" in text for text in caplog.messages)
+    open_checkpoint(without(folder, tmp_path, "vae", "quant_conv."))
+    assert "model lacks the quant_conv behind its encoder, and is taken to need none." in caplog.messages
+
+
+@pytest.mark.parametrize(("name", "said"), [("svd_xt", True), ("svd_xt_image_decoder", False)])
+def test_a_decoder_for_images_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, said: bool) -> None:
+    write_checkpoint(tmp_path / f"{name}.safetensors", tiny_config(image_decoder=True))
+    checkpoint = open_checkpoint(tmp_path / f"{name}.safetensors")
+    assert checkpoint.release is not None and checkpoint.release.name == "svd_xt_image_decoder"
+    assert any("has the decoder for single images" in text for text in caplog.messages) == said
+
+
+def without(folder: Path, tmp_path: Path, part: str, start: str) -> Path:
+    """A copy of a diffusers folder whose part lacks the tensors that begin so."""
+    shutil.copytree(folder, tmp_path / "model")
+    (file,) = (tmp_path / "model" / part).glob("*.safetensors")
+    save_file({name: each for name, each in load_file(file).items() if not name.startswith(start)}, file)
+    return tmp_path / "model"
+
+
+def test_a_converted_checkpoint_has_plain_names(checkpoint: Path, tensors: Tensors, tmp_path: Path) -> None:
+    path = save(tmp_path / "w.safetensors", {f"module.model.{name}": each for name, each in tensors.items()})
+    convert_checkpoint(path, tmp_path / "single.safetensors")
+    assert_same(tmp_path / "single.safetensors", checkpoint)
+    convert_checkpoint(path, tmp_path / "half.safetensors", dtype=torch.float16)
+    convert_checkpoint(checkpoint, tmp_path / "plain_half.safetensors", dtype=torch.float16)
+    assert_same(tmp_path / "half.safetensors", tmp_path / "plain_half.safetensors")
 
 
 def test_the_first_encoder_may_be_missing(

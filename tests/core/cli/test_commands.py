@@ -15,7 +15,7 @@ import torch
 from svd_core import load_metadata, load_video
 from svd_core.checkpoints import unet_shapes
 from svd_core.checkpoints.extension import extension_names
-from svd_core.checkpoints.releases import DEMO_CHECKPOINT
+from svd_core.checkpoints.releases import DEMO_CHECKPOINT, RELEASES, Release
 from svd_core.cli import main
 from svd_core.cli.records import hash_file
 from svd_core.config import ModelConfig, UNetConfig
@@ -106,6 +106,24 @@ def test_inspect_a_checkpoint(desk: Path, layout: str, capsys) -> None:
     assert "Stable Video Diffusion XT (25 frames)" in out and "Stability AI Community License" in out
     assert "fp16" in out and "temporal decoder" in out and "missing" not in out
     assert layout == "diffusers" or hash_file(path) in out
+
+
+def test_inspect_says_what_is_a_guess(desk: Path, capsys) -> None:
+    write_checkpoint(desk / "dance.safetensors", tiny_config())
+    assert main(["inspect", "dance.safetensors"]) == 0
+    told = capsys.readouterr()
+    assert re.search(r"made for +25 frames, a guess\n", told.out)
+    assert "Neither dance.safetensors nor its name says how many frames" in told.err
+
+
+@pytest.mark.parametrize("release", [release for release in RELEASES if release.sha256], ids=lambda each: each.name)
+def test_a_hash_tells_the_release_where_no_name_does(
+    desk: Path, capsys, monkeypatch: pytest.MonkeyPatch, release: Release
+) -> None:
+    write_checkpoint(desk / "dance.safetensors", tiny_config())
+    monkeypatch.setattr("svd_core.cli.records.hash_checkpoint", lambda checkpoint: release.sha256)
+    assert main(["inspect", "dance.safetensors", "--hash"]) == 0
+    assert re.search(rf"official file of +{re.escape(release.title)}\n", capsys.readouterr().out)
 
 
 def test_inspect_says_what_is_missing(desk: Path, capsys) -> None:
