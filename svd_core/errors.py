@@ -25,8 +25,13 @@ class SVDError(ValueError):
 
 def printable(text: str) -> str:
     """The text as one line of bounded length, with control characters and the like written as escapes."""
-    line = text if text.isprintable() else "".join(each if each.isprintable() else _escape(each) for each in text)
-    return _cut(_LONG_WORD.sub(lambda word: _cut(word[0], MAX_WORD), line), MAX_LINE)
+    return _cut(_LONG_WORD.sub(lambda word: _cut(word[0], MAX_WORD), one_line(text)), MAX_LINE)
+
+
+def one_line(text: object) -> str:
+    """The text as one line of any length, for names that another program may read."""
+    line = str(text)
+    return line if line.isprintable() else "".join(each if each.isprintable() else _escape(each) for each in line)
 
 
 def _escape(character: str) -> str:

@@ -9,12 +9,11 @@ from typing import Any
 from ..config import AutoencoderConfig, ClipVisionConfig, UNetConfig
 from ..errors import SVDError
 from .inventory import Shape, clip_shapes, unet_shapes, vae_shapes
-from .names import count_numbered
+from .names import MAX_COUNT, count_numbered
 from .settings import METADATA_KEY, Settings, apply_settings, count_heads
 
 Shapes = Mapping[str, Shape]
 
-MAX_COUNT = 100  # levels, layers and blocks; the released networks have 32 at most
 TITLES = {"unet": "UNet", "vae": "VAE", "clip": "CLIP image encoder"}
 
 
@@ -158,7 +157,7 @@ class _ShapeReader:
         """The parts numbered after a prefix. The whole network is built to compare it, so absurd numbers end here."""
         count = count_numbered(self.shapes, prefix)
         if count > MAX_COUNT:
-            raise self.reject(f"it has {count} parts called {prefix}N")
+            raise self.reject(f"it has more than {MAX_COUNT} parts called {prefix}N")
         return count
 
     def divide_widths(self, widths: list[int], channels: int) -> tuple[int, ...]:

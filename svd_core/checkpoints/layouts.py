@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import SVDError
+from ..errors import SVDError, printable
 from ..reading import read_json
 from .entries import Refs
 from .header import PICKLE_SUFFIXES, Header, TensorRef, describe_pickle, read_header
 from .inventory import CLIP_PREFIX
 from .settings import PARTS, Settings, read_config_json, read_metadata, read_settings_tensors
 from .wrappers import unwrap_unet
+
+logger = logging.getLogger(__name__)
 
 FOLDERS = {"unet": "unet", "vae": "vae", "clip": "image_encoder"}
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "clip": "model"}
@@ -64,7 +67,7 @@ def _read_file(path: Path) -> CheckpointFiles:
 def _parse_num_frames(metadata: Mapping[str, str]) -> int | None:
     """Trained length, as the conversion from a folder writes it into the metadata."""
     text = metadata.get(NUM_FRAMES_KEY, "")
-    return _check_num_frames(int(text)) if text.isdecimal() and len(text) < 10 else None
+    return _check_num_frames(int(text) if text.isdecimal() and len(text) < 10 else text or None)
 
 
 # --- diffusers folders -------------------------------------------------------------------------------------------
@@ -161,5 +164,9 @@ def _get_num_frames(config: Mapping[str, Any]) -> int | None:
 
 
 def _check_num_frames(value: Any) -> int | None:
-    """A trained length; None for what is none."""
-    return value if type(value) is int and 0 < value <= MAX_FRAMES else None
+    """A trained length; None, with a warning, for what is none."""
+    if type(value) is int and 0 < value <= MAX_FRAMES:
+        return value
+    if value is not None:
+        logger.warning(printable(f"The checkpoint states {value!r} frames, which is no length of a clip; not used."))
+    return None

@@ -14,6 +14,8 @@ from ..config import UNetConfig
 
 Pairs = Iterator[tuple[str, str]]
 
+MAX_COUNT = 100  # levels, layers and blocks; the released networks have 32 at most, and tables grow with the product
+
 
 @dataclass(frozen=True)
 class NameMap:
@@ -234,5 +236,6 @@ def _pair_layers(official: str, other: str, layers: Collection[tuple[str, str]])
 
 
 def count_numbered(names: Collection[str], prefix: str) -> int:
-    """Number of children that are numbered after the prefix."""
-    return len({name[len(prefix) :].partition(".")[0] for name in names if name.startswith(prefix)})
+    """Number of children that are numbered after the prefix, MAX_COUNT + 1 for any more."""
+    found = {name[len(prefix) :].partition(".")[0] for name in names if name.startswith(prefix)}
+    return min(len(found), MAX_COUNT + 1)

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from ..config import DTYPE_NAMES, WEIGHT_DTYPE_NAMES
-from ..errors import SVDError
+from ..errors import SVDError, one_line
 from .options import (
     Groups,
     add_setting_options,
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         from .dry_run import describe_run
 
-        print("\n".join(describe_run(batch)))
+        print("\n".join(map(one_line, describe_run(batch))))
         return 0
     return batch.run()
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..checkpoints import Checkpoint, extend, open_checkpoint, unet_shapes
 from ..checkpoints.lora import LoRA, read_lora
 from ..diffusion.noise import seed_of_clip
-from ..errors import SVDError, choose
+from ..errors import SVDError, choose, one_line
 from ..files import check_writable
 from ..memory.device import MEMORY_CHOICES, is_out_of_memory
 from ..picture_files import read_picture
@@ -77,7 +77,7 @@ class Batch:
                 self._make(missing)
         finally:  # also when the run is interrupted
             for job, error in self.failures.items():
-                print(f"svd-nodes: {job.place.name} was not made: {error}", file=sys.stderr)
+                print(one_line(f"svd-nodes: {job.place.name} was not made: {error}"), file=sys.stderr)
         if not self.failures:
             return 0
         return NONE_MADE if len(self.failures) == len(self.jobs) else SOME_FAILED
@@ -112,7 +112,7 @@ class Batch:
                     raise
                 self.failures[job] = SVDError(OUT_OF_MEMORY)
             else:
-                tqdm.write(str(job.place))
+                tqdm.write(one_line(job.place))
 
     def _make_one(self, pipe: SVDPipeline, job: Job) -> None:
         _make_folder(job.place.parent)

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from ..config import DTYPE_NAMES
+from ..errors import one_line
 from .options import find_dtype
 
 
@@ -33,7 +34,8 @@ def run(options: argparse.Namespace) -> int:
 
     dtype = find_dtype(options.dtype)
     shown = sys.stderr.isatty()
-    print(
-        convert_checkpoint(options.source, options.target, dtype, options.companion, options.overwrite, progress=shown)
+    made = convert_checkpoint(
+        options.source, options.target, dtype, options.companion, options.overwrite, progress=shown
     )
+    print(one_line(made))
     return 0

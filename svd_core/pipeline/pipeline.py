@@ -6,9 +6,9 @@ The nodes drive the same stage functions through their host instead of this clas
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import torch
@@ -40,13 +40,11 @@ from .denoise import Conditioning, GuidedDenoiser
 from .given_frames import GivenFrames
 from .loading import choose_device, choose_dtype, load_networks
 from .resolve import frame_scales, micro_conditioning, noise_levels, resolve_settings
-from .settings import CallArguments, ClipSettings, ResolvedSettings, RunOptions
+from .settings import CallArguments, ClipSettings, ResolvedSettings, RunOptions, take_fields
 from .stages import augment_picture
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # in typing from Python 3.11
-
-Options = TypeVar("Options", GivenFrames, RunOptions)
 
 
 class SVDPipeline:
@@ -128,7 +126,7 @@ class SVDPipeline:
         """
         choose("output", output, OUTPUTS)
         changes: dict[str, Any] = dict(arguments)
-        given, run = _take(GivenFrames, changes), _take(RunOptions, changes)
+        given, run = take_fields(GivenFrames, changes), take_fields(RunOptions, changes)
         pixels = pictures.to_image_tensor(picture)
         if len(pixels) != 1:
             raise SVDError(f"The pipeline animates one picture and got {len(pixels)}; use its animate_all for several.")
@@ -299,8 +297,3 @@ class SVDPipeline:
             self.vae, z, self.dtype, frames_at_once, device=self.device, in_dtype=self.vae.decoding_in
         )
         return (frames.float() / 2 + 0.5).clamp(0, 1).movedim(1, -1).cpu()
-
-
-def _take(kind: type[Options], arguments: dict[str, Any]) -> Options:
-    """Make a `kind` of those arguments that are its fields, and remove them."""
-    return kind(**{each.name: arguments.pop(each.name) for each in fields(kind) if each.name in arguments})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..diffusion.speed import Speed
     from ..images.pictures import FitMode
     from ..memory.device import MemoryChoice
+
+Fields = TypeVar("Fields")
 
 MADE_FOR = "what the checkpoint was made for"  # the default of settings that are None
 
@@ -194,3 +196,9 @@ class CallArguments(TypedDict, total=False):
     generator: torch.Generator | None
     latent_noise: Tensor | None
     augmentation_noise: Tensor | None
+
+
+def take_fields(kind: type[Fields], arguments: dict[str, Any]) -> Fields:
+    """Make a `kind`, a dataclass, of those arguments that are its fields, and remove them."""
+    names = [each.name for each in fields(cast(Any, kind)) if each.name in arguments]
+    return kind(**{name: arguments.pop(name) for name in names})
