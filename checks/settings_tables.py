@@ -45,13 +45,7 @@ def _write_values(setting: Setting) -> str:
         return "`True` or `False`"
     if setting.choices:
         return join_words([f'"{name}"' for name in setting.choices])
-    if setting.at_least is not None:
-        words = f"{setting.at_least} or more" if setting.at_most is None else f"{setting.at_least} to {setting.at_most}"
-    elif setting.above is not None:
-        words = f"above {setting.above}" + ("" if setting.at_most is None else f", up to {setting.at_most}")
-    else:
-        words = ""
-    return f"{words} {setting.unit}".strip()
+    return f"{setting.range} {setting.unit}".strip()
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,22 @@ def _escape(character: str) -> str:
 def _cut(text: str, length: int) -> str:
     """Leave out the middle of a text that is too long: what to do stands at the end."""
     return text if len(text) <= length else f"{text[: length * 2 // 3 - 5]} ... {text[-length // 3 :]}"
+
+
+def show_number(value: float) -> str:
+    """A number for a message, of any size."""
+    try:
+        return f"{value:g}" if isinstance(value, float) or abs(value) >= 1e20 else str(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return "a number too large"
+
+
+def is_finite(value: float) -> bool:
+    """False for NaN, infinity, and whole numbers that are no float."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def choose(kind: str, name: str, options: Collection[Option]) -> Option:

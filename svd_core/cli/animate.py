@@ -27,6 +27,7 @@ from .options import (
     whole_number,
 )
 
+MAX_SEEDS = 10_000  # clips of one picture
 FORMATS = ("mp4", "mov", "mkv", "webm", "gif", "webp", "png")
 
 
@@ -41,7 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lora", type=parse_lora, action="append", default=[], metavar="FILE[:STRENGTH]",
         help="LoRA file; several add up",
     )  # fmt: skip
-    add("--seeds", type=whole_number(1), default=1, metavar="N", help="clips of each picture, from --seed upwards (1)")
+    add(
+        "--seeds",
+        type=whole_number(1, MAX_SEEDS),
+        default=1,
+        metavar="N",
+        help="clips of each picture, from --seed upwards (1)",
+    )
     add("--format", choices=FORMATS, default="mp4", help="format of the clips in a folder (mp4)")
     add("--overwrite", action="store_true", help="also replace files that this program did not make")
     add("--dry-run", action="store_true", help="print sizes, memory and time of the run, and make nothing")

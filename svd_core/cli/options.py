@@ -16,6 +16,7 @@ from ..pipeline.settings import MADE_FOR, ClipSettings, RunOptions, Setting, des
 
 GROUPS = ("the clip", "video to video", "held frames", "corrections", "the machine")
 
+MAX_STRENGTH = 100  # of a LoRA, as in ComfyUI
 OUT_OF_MEMORY = "memory ran out; use fewer frames, a smaller size or --memory smallest"
 
 Groups = dict[str, Any]  # of argparse, by title
@@ -42,7 +43,7 @@ def _add_option(group: Any, name: str, default: Any, setting: Setting) -> None:
     names = [f'"{choice}"' if " " in choice else choice for choice in setting.choices]
     text = f"{setting.help}: {join_words(names)} ({shown})" if names else f"{setting.help} ({shown})"
     metavar = setting.unit.upper() or ("NAME" if names else "N" if setting.kind is int else "X")
-    kind = whole_number(setting.at_least, setting.at_most) if setting.kind is int else setting.kind
+    kind = whole_number(*setting.limits) if setting.kind is int and setting.limits else setting.kind
     group.add_argument(flag, type=kind, default=default, metavar=metavar, help=text)
 
 
@@ -52,17 +53,16 @@ def read_settings(options: argparse.Namespace, kind: type[Kind]) -> Kind:
     return kind(**given)
 
 
-def whole_number(at_least: float | None = None, at_most: float | None = None) -> Callable[[str], int]:
+def whole_number(at_least: float, at_most: float) -> Callable[[str], int]:
     """A type of argparse."""
-    limits = "" if at_least is None else f" >= {at_least}" if at_most is None else f" from {at_least} to {at_most}"
 
     def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text}: expected a whole number{limits}") from None
-        if (at_least is not None and value < at_least) or (at_most is not None and value > at_most):
-            raise argparse.ArgumentTypeError(f"{text}: expected a whole number{limits}")
+            value = None
+        if value is None or not at_least <= value <= at_most:
+            raise argparse.ArgumentTypeError(f"{text}: expected a whole number from {at_least} to {at_most}")
         return value
 
     return parse
@@ -84,11 +84,16 @@ class HoldOption:
 
 def parse_lora(text: str) -> LoRAOption:
     """FILE or FILE:STRENGTH; a colon without a number behind it belongs to the name."""
-    path, _, strength = text.rpartition(":")
+    path, _, number = text.rpartition(":")
     try:
-        return LoRAOption(Path(path), float(strength)) if path else LoRAOption(Path(text), 1.0)
+        strength = float(number)
     except ValueError:
         return LoRAOption(Path(text), 1.0)
+    if not path:
+        return LoRAOption(Path(text), 1.0)
+    if not abs(strength) <= MAX_STRENGTH:
+        raise argparse.ArgumentTypeError(f"{text}: expected a strength from -{MAX_STRENGTH} to {MAX_STRENGTH}")
+    return LoRAOption(Path(path), strength)
 
 
 def parse_hold(text: str) -> HoldOption:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..errors import SVDError
+from ..errors import SVDError, is_finite, show_number
 from ..models.embeddings import sinusoidal_embedding
 
 
@@ -58,5 +57,7 @@ def augment(image: Tensor, strength: float, noise: Tensor) -> Tensor:
 
 
 def _check_min(name: str, value: float, *, at_least: float, advice: str) -> None:
-    if not (math.isfinite(value) and value >= at_least):
-        raise SVDError(f"{name} is {value:g} and must be a finite number of at least {at_least:g}; {advice}.")
+    if not (is_finite(value) and value >= at_least):
+        raise SVDError(
+            f"{name} is {show_number(value)} and must be a finite number of at least {at_least:g}; {advice}."
+        )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from ..errors import SVDError, choose
+from ..errors import SVDError, choose, is_finite, show_number
 
 GUIDANCE_KINDS = ("linear", "triangle", "constant")
 
@@ -22,10 +20,9 @@ def guidance_scale(kind: str, min_scale: float, max_scale: float, num_frames: in
     """
     if num_frames < 1:
         raise SVDError(f"A clip needs at least 1 frame and got {num_frames}; raise the number of frames.")
-    if not (math.isfinite(min_scale) and math.isfinite(max_scale)):
-        raise SVDError(
-            f"The guidance scales {min_scale} and {max_scale} must be finite numbers; usual ones are 1 to 3."
-        )
+    if not (is_finite(min_scale) and is_finite(max_scale)):
+        scales = f"{show_number(min_scale)} and {show_number(max_scale)}"
+        raise SVDError(f"The guidance scales {scales} must be finite numbers; usual ones are 1 to 3.")
     if choose("guidance", kind, GUIDANCE_KINDS) == "linear":
         return torch.linspace(min_scale, max_scale, num_frames)
     if kind == "triangle":

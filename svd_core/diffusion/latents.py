@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import SVDError
+from ..errors import SVDError, is_finite, show_number
 
 
 def check_num_frames(num_frames: int) -> None:
@@ -25,8 +25,9 @@ def check_latents(latents: Tensor, channels: int = 4) -> None:
 
 def check_contrast(contrast_enhance_scale: float) -> None:
     """Raises SVDError unless the scale is finite and above 0."""
-    if not 0.0 < contrast_enhance_scale < float("inf"):
-        raise SVDError(f"contrast_enhance_scale is {contrast_enhance_scale:g} and must be above 0; 1 changes nothing.")
+    if not (is_finite(contrast_enhance_scale) and contrast_enhance_scale > 0.0):
+        shown = show_number(contrast_enhance_scale)
+        raise SVDError(f"contrast_enhance_scale is {shown} and must be above 0; 1 changes nothing.")
 
 
 def correct_latents(latents: Tensor, post_normalize: bool = False, contrast_enhance_scale: float = 1.0) -> Tensor:

@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import SVDError, choose
+from ..errors import SVDError, choose, show_number
 from .edm import SIGMA_MAX, SIGMA_MIN
 
 SCHEDULES = ("karras", "align your steps")
 Shortening = Literal["last steps", "all steps"]
 SHORTENINGS: tuple[Shortening, ...] = get_args(Shortening)
+
+# Beyond these, neighbouring levels of the schedule that a run takes the end of are the same number.
+MAX_STEPS, MIN_DENOISE = 10_000, 0.001
 
 # Sabour et al. 2024, the optimised levels for Stable Video Diffusion in ten steps.
 ALIGN_YOUR_STEPS = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
@@ -54,7 +57,7 @@ def sigmas(
 
     schedule: one of SCHEDULES; "align your steps" brings its own range.
 
-    denoise: 0 < denoise <= 1; below 1 the run starts from a clip with noise, at a lower level. Which, says shortening:
+    denoise: at most 1; below 1 the run starts from a clip with noise, at a lower level. Which, says shortening:
     "last steps" are those of a schedule of int(steps / denoise) steps, as ComfyUI's samplers have it; "all steps" are
     spread over the last `denoise` of the schedule's way, as in DiffSynth. Karras levels of 25 steps start at
 
@@ -65,10 +68,12 @@ def sigmas(
     and the clip keeps what stands out from that much noise: its latents have a deviation of about 1. Raises SVDError
     for anything else.
     """
-    if steps < 1:
-        raise SVDError(f"Sampling needs at least 1 step and got {steps}; raise steps.")
-    if not 0.0 < denoise <= 1.0:
-        raise SVDError(f"denoise is {denoise:g} and must be above 0 and at most 1; use 1 to start from pure noise.")
+    if not 1 <= steps <= MAX_STEPS:
+        raise SVDError(f"Sampling needs 1 to {MAX_STEPS} steps and got {show_number(steps)}; 25 are usual.")
+    if not MIN_DENOISE <= denoise <= 1.0:
+        raise SVDError(
+            f"denoise is {show_number(denoise)} and must be {MIN_DENOISE} to 1; use 1 to start from pure noise."
+        )
     choose("shortening", shortening, SHORTENINGS)
     total, start = steps, 0.0
     if denoise <= 0.9999:

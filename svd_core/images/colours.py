@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import SVDError, needing
+from ..errors import SVDError, needing, show_number
 
 
 def check_strength(strength: float) -> None:
     """Raises SVDError unless the strength of a colour match is 0 to 1."""
     if not 0.0 <= strength <= 1.0:
-        raise SVDError(f"The strength of the colour match is {strength:g}; use 0 (off) to 1 (in full).")
+        raise SVDError(f"The strength of the colour match is {show_number(strength)}; use 0 (off) to 1 (in full).")
 
 
 def match_colours(frames: Tensor, picture: Tensor, strength: float = 1.0) -> Tensor:

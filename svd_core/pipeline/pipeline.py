@@ -40,7 +40,7 @@ from .denoise import Conditioning, GuidedDenoiser
 from .given_frames import GivenFrames
 from .loading import choose_device, choose_dtype, load_networks
 from .resolve import frame_scales, micro_conditioning, noise_levels, resolve_settings
-from .settings import CallArguments, ClipSettings, ResolvedSettings, RunOptions, take_fields
+from .settings import CallArguments, ClipSettings, ResolvedSettings, RunOptions, read_numbers, take_fields
 from .stages import augment_picture
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class SVDPipeline:
         """
         choose("output", output, OUTPUTS)
         changes: dict[str, Any] = dict(arguments)
-        given, run = take_fields(GivenFrames, changes), take_fields(RunOptions, changes)
+        given, run = take_fields(GivenFrames, changes), read_numbers(take_fields(RunOptions, changes))
         pixels = pictures.to_image_tensor(picture)
         if len(pixels) != 1:
             raise SVDError(f"The pipeline animates one picture and got {len(pixels)}; use its animate_all for several.")

@@ -18,7 +18,7 @@ from ..errors import choose
 from ..images import colours, pictures
 from ..models.embeddings import check_positions
 from ..video.format import check_rate
-from .settings import ClipSettings, ResolvedSettings
+from .settings import ClipSettings, ResolvedSettings, read_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ def resolve_settings(
     trained_frames: as the files state it, which may differ from the release. Sizes are rounded to a multiple the model
     takes. Logs advice about settings far from the training. Raises SVDError for settings that make no clip.
     """
+    settings = read_numbers(settings)
     made_for = release or UNKNOWN
     positions = model.unet.num_positions if model.unet else 0
 

@@ -7,8 +7,11 @@ from the fields below. torch is not imported here, so that `svd-nodes animate --
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
+
+from ..errors import SVDError, show_number
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from ..memory.device import MemoryChoice
 
 Fields = TypeVar("Fields")
+Options = TypeVar("Options", "ClipSettings", "RunOptions")
 
 MADE_FOR = "what the checkpoint was made for"  # the default of settings that are None
 
@@ -32,21 +36,48 @@ class Setting:
     help: str
     kind: type
     group: str  # heading in the documentation and the help of the command line; empty: for Python only
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
+    limits: tuple[float, float] | None = None  # the least and the most that a number may be
     unit: str = ""
     choices: tuple[str, ...] = ()
 
+    @property
+    def range(self) -> str:
+        """The numbers that are taken, in words; empty for settings that are no numbers."""
+        return "{} to {}".format(*self.limits) if self.limits else ""
 
-def setting(default: Any, help: str, kind: type | None = None, group: str = "the clip", **limits: Any) -> Any:
+    def read(self, name: str, value: Any) -> Any:
+        """The value, with the numbers of other libraries as Python's own, which files and messages take.
+
+        Raises SVDError for what is no number of this kind, or out of its range. None is left to others.
+        """
+        if self.limits is None or value is None:
+            return value
+        if not _is_number(value, self.kind):
+            kind = "a whole number" if self.kind is int else "a number"
+            raise SVDError(f"{name} is {value!r} and must be {kind}, {self.range}.")
+        if not self.limits[0] <= value <= self.limits[1]:
+            raise SVDError(f"{name} is {show_number(value)} and must be {self.range}.")
+        return self.kind(value)
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, Integral if kind is int else Real)
+
+
+def setting(default: Any, help: str, kind: type | None = None, group: str = "the clip", **more: Any) -> Any:
     """A dataclass field with its description. kind: by default the type of `default`."""
-    return field(default=default, metadata={"setting": Setting(help, kind or type(default), group, **limits)})
+    return field(default=default, metadata={"setting": Setting(help, kind or type(default), group, **more)})
 
 
 def describe_settings(kind: type) -> dict[str, tuple[Any, Setting]]:
     """Default and description of each described field, by name."""
     return {each.name: (each.default, each.metadata["setting"]) for each in fields(kind) if "setting" in each.metadata}
+
+
+def read_numbers(options: Options) -> Options:
+    """The same options, with every number checked and plain; see `Setting.read`."""
+    described = describe_settings(type(options)).items()
+    return replace(options, **{name: each.read(name, getattr(options, name)) for name, (_, each) in described})
 
 
 def join_words(words: Sequence[str]) -> str:
@@ -59,20 +90,26 @@ class ClipSettings:
     """All settings of a clip but its pictures and its seed. None stands for what the checkpoint was made for."""
 
     width: int | None = setting(
-        None, "width of the video, rounded to a multiple that the model takes", int, at_least=1, unit="pixels"
+        None,
+        "width of the video, rounded to a multiple that the model takes",
+        int,
+        limits=(1, 8192),
+        unit="pixels",
     )
-    height: int | None = setting(None, "height of the video, rounded too", int, at_least=1, unit="pixels")
-    num_frames: int | None = setting(None, "frames of the clip", int, at_least=2)
+    height: int | None = setting(None, "height of the video, rounded too", int, limits=(1, 8192), unit="pixels")
+    num_frames: int | None = setting(None, "frames of the clip", int, limits=(2, 4096))
     fps: float = setting(
-        7.0, "frames per second that the motion is made for, and that the clip plays at", at_least=1, at_most=1000
+        7.0, "frames per second that the motion is made for, and that the clip plays at", limits=(1, 1000)
     )
-    motion_bucket_id: float = setting(127.0, "amount of motion; 0 is little, 255 much", at_least=0)
+    motion_bucket_id: float = setting(127.0, "amount of motion; 0 is little, 255 much", limits=(0, 1023))
     noise_aug_strength: float = setting(
-        0.02, "noise added to the picture, usually 0 to 1; more lets the clip move further from it", at_least=0
+        0.02, "noise added to the picture, usually 0 to 1; more lets the clip move further from it", limits=(0, 10)
     )
-    num_inference_steps: int = setting(25, "sampling steps; 10 to 50 are usual", at_least=1)
-    min_cfg_scale: float = setting(1.0, "guidance of the first frame; 1 is none")
-    max_cfg_scale: float | None = setting(None, "guidance of the last frame; higher is crisper and moves less", float)
+    num_inference_steps: int = setting(25, "sampling steps; 10 to 50 are usual", limits=(1, 1000))
+    min_cfg_scale: float = setting(1.0, "guidance of the first frame; 1 is none", limits=(-100, 100))
+    max_cfg_scale: float | None = setting(
+        None, "guidance of the last frame; higher is crisper and moves less", float, limits=(-100, 100)
+    )
     fit: FitMode = setting("crop", "what is done with a picture of another shape", choices=("crop", "pad", "stretch"))
     guidance_kind: str = setting(
         "linear",
@@ -98,8 +135,7 @@ class ClipSettings:
         1.0,
         "below 1 the clip starts from the input video; less keeps more of it",
         group="video to video",
-        above=0,
-        at_most=1,
+        limits=(0.001, 1),
     )
     denoising_steps: Shortening = setting(
         "all steps",
@@ -109,14 +145,13 @@ class ClipSettings:
     )
     post_normalize: bool = setting(False, "even out brightness and contrast over the frames", group="corrections")
     contrast_enhance_scale: float = setting(
-        1.0, "factor on the contrast; 1.2 suits grey clips of an extension", group="corrections", above=0
+        1.0, "factor on the contrast; 1.2 suits grey clips of an extension", group="corrections", limits=(0.01, 10)
     )
     colour_match: float = setting(
         0.0,
         "bring the colours of all frames to those of the picture; 1 matches in full",
         group="corrections",
-        at_least=0,
-        at_most=1,
+        limits=(0, 1),
     )
 
     @property
@@ -141,7 +176,7 @@ class ResolvedSettings(ClipSettings):
 class RunOptions:
     """Options of a run. Apart from the noise, nothing here changes it."""
 
-    seed: int = setting(0, "seed of the noise: another seed, another motion", at_least=0, at_most=2**64 - 1)
+    seed: int = setting(0, "seed of the noise: another seed, another motion", limits=(0, 2**64 - 1))
     memory: MemoryChoice = setting(
         "automatic",
         "split the sampling to save memory: only what would not fit, never, or always",
@@ -149,7 +184,7 @@ class RunOptions:
         choices=("automatic", "fastest", "smallest"),
     )
     frames_at_once: int = setting(
-        0, "frames that are decoded together; 0 lets the free memory decide", group="the machine", at_least=0
+        0, "frames that are decoded together; 0 lets the free memory decide", group="the machine", limits=(0, 4096)
     )
     progress: bool = setting(True, "show a progress bar", group="")
     callback: Callback | None = setting(None, "called at every step with a StepInfo", object, "")

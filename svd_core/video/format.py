@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ..errors import SVDError
+from ..errors import SVDError, show_number
 from ..reading import parse_json
 
 Metadata = dict[str, Any]
@@ -45,22 +45,15 @@ class VideoFormat:
 def check_quality(quality: float) -> float:
     """Return `quality`; raises SVDError unless it is 0 to 10."""
     if not 0 <= quality <= 10:
-        raise SVDError(f"quality is {_print_number(quality)} and must be 0 to 10; 5 is usual, 8 looks lossless.")
+        raise SVDError(f"quality is {show_number(quality)} and must be 0 to 10; 5 is usual, 8 looks lossless.")
     return quality
 
 
 def check_rate(fps: float) -> Fraction:
     """Frames per second as a fraction that containers can store; raises SVDError unless it is 0.1 to 1000."""
     if not MIN_RATE <= fps <= MAX_RATE:
-        raise SVDError(f"fps is {_print_number(fps)} and must be 0.1 to 1000; 7 is usual.")
+        raise SVDError(f"fps is {show_number(fps)} and must be 0.1 to 1000; 7 is usual.")
     return Fraction(fps).limit_denominator(1001)  # 23.976 is 24000/1001
-
-
-def _print_number(value: float) -> str:
-    try:
-        return f"{value:g}"
-    except OverflowError:  # a whole number of hundreds of digits
-        return "too large"
 
 
 def read_rate(text: Any) -> Fraction | None:

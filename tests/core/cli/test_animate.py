@@ -359,8 +359,8 @@ def test_what_cannot_be_is_one_line(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--num-frames", "1"], "1: expected a whole number >= 2"),
-        (["--seeds", "none"], "none: expected a whole number >= 1"),
+        (["--num-frames", "1"], "1: expected a whole number from 2 to 4096"),
+        (["--seeds", "none"], "none: expected a whole number from 1 to 10000"),
         (["--seed", "-1"], "-1: expected a whole number from 0 to 18446744073709551615"),
         (["--fps", "fast"], "'fast'"),
     ],

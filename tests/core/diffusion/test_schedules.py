@@ -99,7 +99,12 @@ def test_the_range_reaches_the_karras_schedule():
     "arguments, words",
     [
         (("normal", 10), "no schedule named 'normal'"),
-        (("karras", 0), "at least 1 step"),
+        (("karras", 0), "1 to 10000 steps"),
+        (("karras", 2**63), "1 to 10000 steps"),
+        (("align your steps", 10**400), "1 to 10000 steps and got a number too large"),
+        (("karras", 25, 1e-9), "denoise is 1e-09 and must be 0.001 to 1"),  # asked for 25 thousand million levels
+        (("karras", 25, 5e-324), "denoise is 4.94066e-324"),
+        (("karras", 25, 10**400), "denoise is a number too large"),
         (("karras", 10, 0.0), "denoise is 0"),
         (("karras", 10, 1.5), "denoise is 1.5"),
         (("karras", 10, float("nan")), "denoise is nan"),
@@ -109,3 +114,11 @@ def test_the_range_reaches_the_karras_schedule():
 def test_what_cannot_be_scheduled_is_refused(arguments: tuple, words: str):
     with pytest.raises(SVDError, match=words):
         sigmas(*arguments)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("shortening", SHORTENINGS)
+def test_the_smallest_denoise_still_has_levels_that_fall(schedule: str, shortening: str):
+    """dpmpp_2m divides by their differences."""
+    levels = sigmas(schedule, 1000, 0.001, shortening=shortening)
+    assert len(levels) == 1001 and (levels.diff() < 0).all()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from checks import settings_tables
@@ -23,7 +25,13 @@ from svd_core.images.pictures import FIT_MODES
 from svd_core.memory.device import MEMORY_CHOICES
 from svd_core.pipeline.given_frames import GivenFrames
 from svd_core.pipeline.resolve import resolve_settings
-from svd_core.pipeline.settings import CallArguments, ResolvedSettings, RunOptions, describe_settings
+from svd_core.pipeline.settings import (
+    CallArguments,
+    ResolvedSettings,
+    RunOptions,
+    describe_settings,
+    read_numbers,
+)
 from tests.support.random_checkpoint import tiny_config, write_checkpoint
 
 DESCRIBED = {**describe_settings(ClipSettings), **describe_settings(RunOptions)}
@@ -59,19 +67,49 @@ def test_the_choices_are_those_there_are() -> None:
     }
 
 
-@pytest.mark.parametrize("name", [name for name in describe_settings(ClipSettings) if name not in CHOICES])
+NUMBERS = [name for name, (_, setting) in DESCRIBED.items() if setting.kind in (int, float)]
+HUGE = (10**400, -(10**400), 2**64, 1e308, float("inf"), float("-inf"), float("nan"))
+
+
+def test_every_number_has_an_end_on_both_sides() -> None:
+    assert NUMBERS and all(DESCRIBED[name][1].limits for name in NUMBERS)
+
+
+@pytest.mark.parametrize("name", [name for name in NUMBERS if name in describe_settings(ClipSettings)])
 def test_the_ends_of_a_range_are_taken_and_what_lies_beyond_is_refused(name: str) -> None:
     _, setting = DESCRIBED[name]
-    step = 1 if setting.kind is int else 0.01
-    for end, beyond in ((setting.at_least, -step), (setting.at_most, step)):
-        if end is not None:
-            resolve(**{name: end})
-            with pytest.raises(SVDError):
-                resolve(**{name: end + beyond})
-    if setting.above is not None:
-        resolve(**{name: setting.above + step})
-        with pytest.raises(SVDError):
-            resolve(**{name: setting.above})
+    step = 1 if setting.kind is int else 1e-4
+    for end, beyond in zip(setting.limits, (-step, step), strict=True):
+        resolve(**{name: end})
+        with pytest.raises(SVDError, match=f"^{name} is .* and must be {setting.range}[.]$"):
+            resolve(**{name: end + beyond})
+
+
+@pytest.mark.parametrize("value", [*HUGE, "7", 1j, [7], b"7"], ids=lambda value: repr(value)[:12])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_what_is_no_such_number_is_refused_in_one_sentence(tmp_path: Path, name: str, value: Any) -> None:
+    kind = ClipSettings if name in describe_settings(ClipSettings) else RunOptions
+    with pytest.raises(SVDError, match=f"^{name} is .* and must be ") as caught:
+        read_numbers(kind(**{name: value}))
+    assert len(str(caught.value)) < 120
+
+
+def test_a_call_checks_its_run_as_well(tmp_path: Path) -> None:
+    pipe = SVDPipeline.from_checkpoint(write_checkpoint(tmp_path / "a.safetensors", tiny_config()), device="cpu")
+    for name in ("seed", "frames_at_once"):
+        with pytest.raises(SVDError, match=f"^{name} is -1 and must be 0 to"):
+            pipe(np.zeros((8, 8)), **{name: -1})
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), np.float32(3.0), Fraction(3)])
+def test_numbers_of_other_libraries_become_plain_ones(value: Any) -> None:
+    """A file could not hold them as they are, which would show after the sampling."""
+    fps = resolve(fps=value).fps
+    assert type(fps) is float and fps == 3
+    if not isinstance(value, (np.floating, Fraction)):
+        frames = resolve(num_frames=value).num_frames
+        assert type(frames) is int and frames == 3
+        assert type(read_numbers(RunOptions(seed=value)).seed) is int
 
 
 def test_nothing_is_left_open_and_the_rest_stays() -> None:
