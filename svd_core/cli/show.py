@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from ..errors import SVDError
+from ..video.format import Metadata
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,5 +24,15 @@ def run(options: argparse.Namespace) -> int:
     record = load_metadata(options.file)
     if not record:
         raise SVDError(f"{options.file} does not say how it was made; give a clip of this program, as it wrote it.")
-    print(json.dumps(record, indent=2, ensure_ascii=False))
+    print(_write_json(record, sys.stdout.encoding or "utf-8"))
     return 0
+
+
+def _write_json(record: Metadata, encoding: str) -> str:
+    """With the letters that the encoding has; the others as JSON escapes."""
+    text = json.dumps(record, indent=2, ensure_ascii=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(record, indent=2)
+    return text

@@ -31,7 +31,9 @@ def read_animation(path: Path, max_frames: int | None) -> Video:
         count = file.n_frames if file.format in (*_TIMED, _PAGED) else 1  # a JPEG may have a thumbnail beside it
         if count == 1 and rate is None:
             return Video(to_rgb_levels(turn_upright(file))[None], None, metadata)
-        stored = [_read_frame(file, index, path) for index in range(count)[:max_frames]]
+        wanted = range(count)[:max_frames]
+        check_memory(len(wanted), file.size[::-1], path)  # as the header says it, before anything is decoded
+        stored = [_read_frame(file, index, path) for index in wanted]
         frames = stack_frames((frame for frame, _ in stored), path)
         if file.format == _PAGED:
             return Video(frames, None, metadata)
@@ -59,7 +61,7 @@ def _read_frame(file: Any, index: int, path: Path) -> tuple[np.ndarray, float]:
     """h w 3, and its duration in milliseconds."""
     file.seek(index)
     frame = to_rgb_levels(file)
-    check_memory(index + 1, frame, path)
+    check_memory(index + 1, frame.shape, path)  # frames of a GIF may grow
     return frame, file.info.get("duration") or DEFAULT_DURATION  # after decoding, because WebP knows it then
 
 
@@ -78,7 +80,7 @@ def _repeat(frames: np.ndarray, repeats: np.ndarray, max_frames: int | None, pat
     """Each frame as often as `repeats` says, up to `max_frames`; no more are ever made."""
     ends = repeats.cumsum()
     ends = np.minimum(ends, max_frames or ends[-1])
-    check_memory(int(ends[-1]), frames[0], path)
+    check_memory(int(ends[-1]), frames[0].shape, path)
     return np.repeat(frames, np.diff(ends, prepend=0), axis=0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,17 +30,18 @@ def stack_frames(frames: Iterable[np.ndarray], path: Path) -> np.ndarray:
         if kept and frame.shape != kept[0].shape:
             sizes = f"{format_size(frame.shape)} and the first is {format_size(kept[0].shape)}"
             raise SVDError(f"Frame {len(kept)} of {path.name} is {sizes}; give frames of one size.")
-        check_memory(len(kept) + 1, frame, path)
+        check_memory(len(kept) + 1, frame.shape, path)
         kept.append(frame)
     if not kept:
         raise SVDError(f"{path.name} holds no frames that can be read; give another file.")
     return np.stack(kept)
 
 
-def check_memory(count: int, frame: np.ndarray, path: Path) -> None:
-    """Raises SVDError if so many frames would take more than MAX_BYTES."""
-    if count * frame.nbytes > MAX_BYTES:
+def check_memory(count: int, shape: Sequence[int], path: Path) -> None:
+    """Raises SVDError if so many frames h w would take more than MAX_BYTES."""
+    height, width = shape[:2]
+    if count * height * width * 3 > MAX_BYTES:
         raise SVDError(
-            f"{path.name} has {count} frames of {format_size(frame.shape)} or more, which take over "
+            f"{path.name} has {count} frames of {width}x{height} or more, which take over "
             f"{MAX_BYTES / 2**30:.0f} GB; read fewer with max_frames, or make it smaller."
         )

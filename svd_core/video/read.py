@@ -77,6 +77,8 @@ def _read_container(path: Path, max_frames: int | None) -> Video:
             stream: Any = file.streams.best("video")  # not the picture of a cover
             if stream is None:
                 raise SVDError(f"{path.name} has no pictures in it; give a video file.")
+            if stream.codec_context is None:  # decoding would end the process
+                raise SVDError(f"{path.name} is in a codec that PyAV cannot read; save it again as H.264.")
             rate = stream.average_rate or stream.guessed_rate
             decoded = islice(file.decode(stream), max_frames)
             frames = stack_frames((_turn_upright(frame) for frame in decoded), path)
@@ -102,5 +104,5 @@ def _read_folder(path: Path, max_frames: int | None) -> Video:
         if frames[-1].shape != frames[0].shape:
             sizes = f"{format_size(frames[-1].shape)} and the first is {format_size(frames[0].shape)}"
             raise SVDError(f"The frame {file.name} of {path} is {sizes}; give frames of one size.")
-        check_memory(len(frames), frames[0], path)
+        check_memory(len(frames), frames[0].shape, path)
     return Video(stack_frames(frames, path), None if fps is None else float(fps), metadata)

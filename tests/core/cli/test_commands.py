@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import shutil
 import subprocess
@@ -9,10 +11,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from svd_core import load_metadata, load_video
+from svd_core import load_metadata, load_video, save_video
 from svd_core.checkpoints import unet_shapes
 from svd_core.checkpoints.extension import extension_names
 from svd_core.checkpoints.releases import DEMO_CHECKPOINT, RELEASES, Release
@@ -33,6 +36,18 @@ from tools.comfyui import REPOSITORY
 from .conftest import Animate
 
 COMET = REPOSITORY / "example_workflows" / "svd_demo_comet.png"
+
+
+@pytest.mark.parametrize("name", ["船.png", "\N{GRINNING FACE}.png", "\ud800.png", "\x9b31m.png"])
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8", "ascii"])
+def test_show_prints_json_in_any_console(
+    tmp_path: Path, name: str, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_video(np.zeros((2, 8, 8, 3), np.uint8), tmp_path / "clip.gif", metadata={"picture": name})
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding=encoding, write_through=True))
+    assert main(["show", str(path)]) == 0
+    assert json.loads(printed.getvalue().decode(encoding)) == {"picture": name}
 
 
 def test_a_file_without_settings(desk: Path, capsys) -> None:

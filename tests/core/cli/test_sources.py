@@ -95,6 +95,23 @@ def test_a_mask_is_fitted_as_its_picture_is(desk: Path) -> None:
     assert last[:, :2].min() > 0.99 and last[:, 4:].max() < 0.01  # stretched, the edge would be between rows 4 and 5
 
 
+@pytest.mark.parametrize("name", ["walk.gif", "walk.webp"])
+def test_a_video_whose_writer_left_frames_out_starts_the_same_clip(animate: Animate, desk: Path, name: str) -> None:
+    """A frame that is shown three times as long stands for three."""
+    walk = load_video("pictures").frames[[0, 0, 0, 1, 2]]
+    save_video(walk, "walk/%d.png")
+    first, *others = (Image.fromarray(frame) for frame in walk[[0, 3, 4]])
+    quality = {} if name.endswith("gif") else {"lossless": True}
+    first.save(name, save_all=True, append_images=others, duration=[300, 100, 100], **quality)
+    wanted, read = load_video("walk").frames, load_video(name).frames
+    assert len(read) == len(wanted) == 5
+    for source, out in (("walk", "a"), (name, "b")):
+        words = ["--input-video", source, "--denoising-strength", "0.3", "--num-frames", "4"]
+        assert animate("pictures/0.png", "-o", f"{out}/%d.png", *words) == 0
+    clips = [load_video(out).frames.astype(int) for out in ("a", "b")]
+    assert abs(clips[0] - clips[1]).mean() <= (0 if quality else 3)
+
+
 def test_it_is_the_clip_of_the_pipeline(animate: Animate, desk: Path, checkpoint: Path, extension: Path) -> None:
     """And what the file says makes it again."""
     corrections = ["--post-normalize", "--contrast-enhance-scale", "1.2", "--colour-match", "0.5"]

@@ -23,6 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from svd_core import load_metadata, load_video, save_video
 from svd_core.errors import SVDError
+from svd_core.video import animation
 from svd_core.video import frames as in_memory
 from svd_core.video.format import is_pattern, read_rate
 from svd_core.video.timing import GIF_CLOCK, WEBP_CLOCK, count_frames
@@ -171,7 +172,7 @@ def test_the_picture_of_a_cover_is_not_the_video(tmp_path: Path) -> None:
     with av.open(str(path), "w") as file:
         cover = file.add_stream("mjpeg", rate=1, options={"disposition": "attached_pic"})
         cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic
+        cover.disposition = av.stream.Disposition.attached_pic.value
         stream = file.add_stream("libx264", rate=7)
         stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
         file.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))))
@@ -180,6 +181,15 @@ def test_the_picture_of_a_cover_is_not_the_video(tmp_path: Path) -> None:
             file.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
         file.mux(stream.encode())
     assert load_video(path).frames.shape == (4, 16, 32, 3)
+
+
+def test_a_codec_that_nobody_knows_is_named(tmp_path: Path) -> None:
+    path = save_video(clip(), tmp_path / "clip.mp4")
+    content = path.read_bytes()
+    assert content.count(b"avc1") == 2  # as a brand, and as the codec
+    path.write_bytes(content.replace(b"avc1", b"zzz1"))
+    with pytest.raises(SVDError, match=r"clip\.mp4 is in a codec that PyAV cannot read; save it again as H\.264"):
+        load_video(path)
 
 
 def test_a_video_of_variable_rate_gives_each_frame_once(tmp_path: Path) -> None:
@@ -240,6 +250,25 @@ def test_a_header_that_claims_too_much_is_refused_before_it_is_made(tmp_path: Pa
         (tmp_path / f"b.{suffix}").write_bytes(content)
         with pytest.raises(SVDError, match=rf"b\.{suffix} (is larger than|cannot be read)"):
             load_video(tmp_path / f"b.{suffix}", 14)
+
+
+def test_frames_that_a_header_claims_are_counted_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    wide = bytearray(save_video(clip(14), tmp_path / "a.webp").read_bytes())
+    wide[24:30] = b"\xf3\x2e\0\xf3\x2e\0"  # 12020x12020, in VP8X
+    many = bytearray(animate(tmp_path / "b.png", grey(0, 200, size=(64, 48)), 100).read_bytes())
+    start = many.index(b"acTL")
+    many[start + 4 : start + 8] = struct.pack(">I", 10**6)
+    many[start + 12 : start + 16] = struct.pack(">I", zlib.crc32(many[start : start + 12]))
+    monkeypatch.setattr(animation, "to_rgb_levels", never)
+    for name, content, words in (("a.webp", wide, "14 frames of 12020x12020"), ("b.png", many, "1000000 frames")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(SVDError, match=words):
+            load_video(tmp_path / name)
 
 
 def test_pictures_of_several_sizes_are_no_clip(tmp_path: Path) -> None:
@@ -358,8 +387,9 @@ def damaged(content: bytes, random: np.random.Generator) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".avif", ".tif", ".mp4", ".webm"])
-def test_damage_is_a_sentence(tmp_path: Path, suffix: str) -> None:
+def test_damage_is_a_sentence(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow raises RuntimeError, struct.error, IndexError, TypeError and more."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**6)  # damaged sizes take their time
     path = tmp_path / f"a{suffix}"
     if suffix in (".mp4", ".webm"):
         save_video(clip(3, 16, 16), path, metadata=METADATA)
