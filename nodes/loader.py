@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from ..svd_core.checkpoints import extend, open_checkpoint
@@ -16,6 +18,8 @@ from .host.model import make_model
 from .host.sockets import attach_checkpoint
 from .host.vae import SVDVAE
 from .host.weights import open_host_file
+
+logger = logging.getLogger(__name__)
 
 WEIGHT_DTYPES = {"auto": None, **{name: getattr(torch, long) for name, long in WEIGHT_DTYPE_NAMES.items()}}
 NO_FILE = "none"
@@ -84,8 +88,10 @@ class SVDLoader(io.ComfyNode):
         opened.require("unet", "vae", "clip")
         if extension != NO_FILE:
             opened = extend(opened, find_checkpoint(extension))
-        if opened.notes:
-            show_text(cls.hidden.unique_id, "\n".join(opened.notes))
+        if opened.guess:
+            logger.warning("SVD Loader: %s", opened.guess)
+        if opened.notes or opened.guess:
+            show_text(cls.hidden.unique_id, "\n".join(filter(None, [*opened.notes, opened.guess])))
         dtype = WEIGHT_DTYPES[choose("weight dtype", weight_dtype, WEIGHT_DTYPES)]
         model = make_model(opened, dtype)
         attach_checkpoint(model, opened)

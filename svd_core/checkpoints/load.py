@@ -40,12 +40,17 @@ class Checkpoint:
     release: Release | None
     num_frames: int | None  # trained length: stated in the files, or else the release's
     parts: dict[str, Entries] = field(repr=False)
-    notes: tuple[str, ...] = ()  # sentences on what was guessed, or chosen among several
+    notes: tuple[str, ...] = ()  # sentences on what was chosen among several, and on what is unusual
     open_file: OpenFile = field(default=SafetensorsFile, repr=False)
 
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def guess(self) -> str | None:
+        """A sentence about defaults that neither the files nor their name decide; None if there are none."""
+        return describe_guess(self.release, self.num_frames)
 
     @property
     def missing_parts(self) -> tuple[str, ...]:
@@ -130,9 +135,7 @@ def open_checkpoint(
     extended = config.unet.num_positions if config.unet else 0  # an extension that was saved with its checkpoint
     release = EXVIDEO if extended else guess_release(files.path, num_frames=num_frames, temporal_decoder=temporal)
     length = extended or num_frames or (release.num_frames if release else None)
-    notes = [
-        printable(note) for note in _take_notes(files, found, temporal, describe_guess(files.name, release, length))
-    ]
+    notes = [printable(note) for note in _take_notes(files, found, temporal)]
     for note in notes:
         logger.warning(note)
     return Checkpoint(
@@ -187,8 +190,8 @@ def _find_in_companion(files: CheckpointFiles, companion: CheckpointFiles, lacki
     return found
 
 
-def _take_notes(files: CheckpointFiles, found: _Found, temporal: bool | None, guess: str | None) -> Iterator[str]:
-    """Sentences on what was chosen among several, and on what is a guess."""
+def _take_notes(files: CheckpointFiles, found: _Found, temporal: bool | None) -> Iterator[str]:
+    """Sentences on what was chosen among several, and on what is unusual."""
     for note in files.notes:
         yield f"{files.name} {note}."
     if "vae" in found:
@@ -196,11 +199,9 @@ def _take_notes(files: CheckpointFiles, found: _Found, temporal: bool | None, gu
         encoder = describe_encoder(owner.refs["vae"])
         if encoder:
             yield f"{owner.name} {encoder}."
-        named = guess_release(files.path)
+        named = guess_release(owner.path)
         if not temporal and (named is None or named.temporal_decoder):
             yield f"{owner.name} has the decoder for single images, so the clip may flicker."
-    if guess:
-        yield guess
 
 
 def _infer_config(found: _Found) -> ModelConfig:

@@ -18,7 +18,8 @@ _STORAGE_WORDS |= {"e4m3fn", "e4m3", "e5m2", "scaled", "pruned", "ema", "emaonly
 _STORAGE_WORDS |= {"comfy", "comfyui", "safetensors", "diffusers", "main", "official", "original", "unet", "download"}
 _STORAGE_WORDS |= {"model", "checkpoint", "ckpt", "weights", "stabilityai", "copy", "of"}
 
-_COPY = re.compile(r"([\W_]*\(\d+\)|[\W_]+(copy|kopie|copie|copia)[\W_]*\d*\W*)+$", re.IGNORECASE)  # "svd - Copy (2)"
+# What systems and browsers put behind the name of a copy: "(1)", " - Copy", " copy 2", "(copy 1)".
+_COPY = re.compile(r"(\(\d+\)|[\W_](copy|kopie|copie|copia)[ _-]?\d*\)?)$", re.IGNORECASE)
 _WORD_ENDS = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])|(?<=[0-9])(?=[A-Z][a-z])")  # svd-xt, img2vidXt11Fp16
 # The words left over, without spaces.
 _NAME = re.compile(
@@ -54,7 +55,7 @@ def guess_release(
 
 def find_release(name: str) -> Release | None:
     """The release that a name without its suffix stands for; None for any other model."""
-    words = [word.lower() for word in _WORD_ENDS.split(_COPY.sub("", name))]
+    words = [word.lower() for word in _WORD_ENDS.split(_drop_copies(name))]
     joined = "".join(word for word in words if word not in _STORAGE_WORDS)
     if joined == "svddemo":
         return DEMO
@@ -67,18 +68,25 @@ def find_release(name: str) -> Release | None:
     return _swap_decoder(release) if found["image_decoder"] else release
 
 
-def describe_guess(name: str, release: Release | None, num_frames: int | None) -> str | None:
+def _drop_copies(name: str) -> str:
+    """The name without what copying has put behind it, as often as it was copied."""
+    while (shorter := _COPY.sub("", name.rstrip(" ._-"))) != name:
+        name = shorter
+    return name
+
+
+def describe_guess(release: Release | None, num_frames: int | None) -> str | None:
     """A sentence about defaults that nothing in a checkpoint or its name decides; None if there are none."""
     if release is not None:
         return None
     if num_frames:
         return (
-            f"{name} is no release that SVD Nodes knows; defaults other than its {num_frames} frames are guesses, "
-            f"those of SVD XT."
+            f"The checkpoint is no release that SVD Nodes knows; defaults other than its {num_frames} frames are "
+            f"guesses, those of SVD XT."
         )
     return (
-        f"Neither {name} nor its name says how many frames it was made for; {UNKNOWN.num_frames}, as SVD XT, is a "
-        f"guess (the first SVD was made for {SVD.num_frames})."
+        f"Neither the checkpoint nor its name says how many frames it was made for; {UNKNOWN.num_frames}, as SVD XT, "
+        f"is a guess (the first SVD was made for {SVD.num_frames})."
     )
 
 

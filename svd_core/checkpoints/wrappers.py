@@ -41,6 +41,7 @@ def drop_wrappers(tensors: Mapping[str, T]) -> dict[str, T]:
 UNET_PREFIXES = (UNET_PREFIX, "diffusion_model.", "unet.", "")
 # Two tensors of every UNet; the second one is what its copy in a ControlNet lacks.
 _UNET_MARKS = (("input_blocks.0.0.weight", "out.2.weight"), ("time_embedding.linear_1.weight", "conv_norm_out.weight"))
+_AVERAGE = re.compile(r"(^|[._])ema([._]|$)")
 _EMA = "model_ema.diffusion_model"  # sgm names the averages without dots
 
 
@@ -60,7 +61,7 @@ def unwrap_unet(tensors: Mapping[str, T]) -> tuple[Mapping[str, T], list[str]]:
     others = [other for other in roots if other != root]
     if others:
         notes.append(f"holds a second UNet under {others[0]}, and it is left out")
-    elif "ema" in root:
+    elif _AVERAGE.search(root):
         notes.append(f"holds the averages (EMA) of the UNet's weights alone, under {root}, and they are used")
     if not root:
         return tensors, notes
@@ -88,7 +89,7 @@ def _choose_root(roots: list[str]) -> str | None:
     """The UNet to use: one as in the layouts, or else the only one that is no average; None if it is open."""
     if "" in roots:
         return ""
-    trained = [root for root in roots if "ema" not in root]
+    trained = [root for root in roots if not _AVERAGE.search(root)]
     candidates = trained or roots
     return candidates[0] if len(candidates) == 1 else None
 

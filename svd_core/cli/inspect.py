@@ -73,6 +73,8 @@ def _describe_checkpoint(checkpoint: Checkpoint) -> _Lines:
         ("sizes", f"multiples of {checkpoint.config.pixel_multiple} pixels"),
     ]
     lines += [(TITLES[part], _describe_part(checkpoint, part)) for part in PARTS]
+    if checkpoint.guess:
+        lines.append(("note", checkpoint.guess))
     if checkpoint.missing_parts:
         missing = " and ".join(TITLES[part] for part in checkpoint.missing_parts)
         lines.append(("to use it", f"add a companion that holds the {missing}"))

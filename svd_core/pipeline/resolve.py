@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from ..checkpoints.release_names import describe_guess
 from ..checkpoints.releases import UNKNOWN, Release, advise
 from ..config import ModelConfig
 from ..diffusion import guidance, schedules
@@ -46,6 +47,10 @@ def resolve_settings(
     width, height = pictures.fit_size(resolved.width, resolved.height, model.pixel_multiple)
     resolved = replace(resolved, width=width, height=height)
     check_settings(resolved)
+    if "num_frames" not in stated and not trained_frames:
+        guess = describe_guess(release, positions)
+        if guess:
+            logger.warning(guess)
     check_positions(resolved.num_frames, positions)
     num_frames, fps, bucket = resolved.num_frames, resolved.fps, resolved.motion_bucket_id
     for sentence in advise(

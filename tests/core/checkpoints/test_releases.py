@@ -79,9 +79,9 @@ def test_trained_length_decides_where_the_name_says_nothing():
 
 
 def test_what_stays_a_guess_is_said():
-    assert describe_guess("svd.safetensors", BY_NAME["svd"], 14) is None
-    assert "25, as SVD XT, is a guess" in str(describe_guess("dance.safetensors", None, None))
-    assert "other than its 21 frames are guesses" in str(describe_guess("dance.safetensors", None, 21))
+    assert describe_guess(BY_NAME["svd"], 14) is None
+    assert "25, as SVD XT, is a guess" in str(describe_guess(None, None))
+    assert "other than its 21 frames are guesses" in str(describe_guess(None, 21))
 
 
 def test_trained_length_overrules_the_name():

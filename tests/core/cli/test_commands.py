@@ -128,7 +128,8 @@ def test_inspect_says_what_is_a_guess(desk: Path, capsys) -> None:
     assert main(["inspect", "dance.safetensors"]) == 0
     told = capsys.readouterr()
     assert re.search(r"made for +25 frames, a guess\n", told.out)
-    assert "Neither dance.safetensors nor its name says how many frames" in told.err
+    assert "Neither the checkpoint nor its name says how many frames" in told.out
+    assert not told.err
 
 
 @pytest.mark.parametrize("release", [release for release in RELEASES if release.sha256], ids=lambda each: each.name)

@@ -13,7 +13,7 @@ import pytest
 
 from checks import settings_tables
 from svd_core import ClipSettings, SVDError, SVDPipeline, open_checkpoint
-from svd_core.checkpoints.releases import UNKNOWN
+from svd_core.checkpoints.releases import SVD, UNKNOWN
 from svd_core.cli.batch import Batch
 from svd_core.cli.main import make_parser
 from svd_core.config import ModelConfig
@@ -118,6 +118,17 @@ def test_nothing_is_left_open_and_the_rest_stays() -> None:
     assert made == (1024, 576, 25, 3.0)
     given = {"width": 128, "height": 192, "num_frames": 3, "max_cfg_scale": 1.5, "fps": 9.0, "fit": "pad"}
     assert {name: getattr(resolve(**given), name) for name in given} == given
+
+
+def test_a_guessed_length_is_said_where_it_is_used(caplog: pytest.LogCaptureFixture) -> None:
+    resolve(num_frames=25)
+    assert not caplog.messages
+    resolve()
+    assert ["25, as SVD XT, is a guess" in text for text in caplog.messages] == [True]
+    caplog.clear()
+    resolve_settings(ClipSettings(), ModelConfig(), SVD, None)
+    resolve_settings(ClipSettings(), ModelConfig(), None, 21)
+    assert not caplog.messages
 
 
 def test_a_folder_with_its_own_length_gives_it_to_python_and_the_command_line(tmp_path: Path) -> None:
