@@ -19,6 +19,7 @@ import comfy.sd
 from torch import Tensor
 
 from ...svd_core.diffusion.latents import check_latents
+from ...svd_core.diffusion.noise import MIN_SEED
 from ...svd_core.errors import SVDError
 from .folders import io
 
@@ -65,7 +66,8 @@ def check_input(node: str, item: Any, value: Any) -> None:
     elif item.io_type in NUMBERS:
         # The host holds typed numbers to these limits, but not the numbers that come over a link.
         number, noun = NUMBERS[item.io_type]
-        if not isinstance(value, number) or not item.min <= value <= item.max:
+        lowest = MIN_SEED if item.id == "seed" else item.min  # seeds below 0 are as good as any
+        if not isinstance(value, number) or not lowest <= value <= item.max:
             raise SVDError(
                 f"{node} got {describe(value)} at its input {item.id}; give {noun} from {item.min} to {item.max}."
             )

@@ -125,6 +125,16 @@ def count_frames_per_picture(embeds: Tensor | None, frames: int) -> int:
     return frames // pictures
 
 
+def check_embeds(embeds: Tensor | None, model_config: Any) -> None:
+    """Raises SVDError for embeddings that a model of the host's configuration cannot take. embeds: b m k."""
+    width = model_config.unet_config.get("context_dim")
+    if embeds is not None and width and embeds.shape[-1] != width:
+        raise SVDError(
+            f"The conditioning holds embeddings of {embeds.shape[-1]} numbers and this model takes {width}: they are "
+            "of a text or of another image encoder; connect the CLIP_VISION of SVD Loader to CLIP Image Encode."
+        )
+
+
 def guide_clips_apart(
     predict_noise: Any,
     x: Tensor,
@@ -133,21 +143,69 @@ def guide_clips_apart(
     seed: int | None = None,
     **others: Any,
 ) -> Tensor:
-    """Wraps the host's prediction, (b t) 4 h w: its guidance nodes ramp over all frames they are given."""
-    options = dict(model_options or {})
-    num_frames = _frames_per_clip(predict_noise.class_obj)
-    guide = options.get("sampler_cfg_function")
-    if guide is not None and num_frames and len(x) > num_frames:
-        options["sampler_cfg_function"] = lambda args: torch.cat([guide(own) for own in _split_args(args, num_frames)])
-    return predict_noise(x, timestep, options, seed, **others)
+    """Wraps the host's prediction, (b t) 4 h w: guiders ramp, average and project over all frames they are given."""
+    guider = predict_noise.class_obj
+    num_frames, conds = _find_cond(guider, NUM_VIDEO_FRAMES), guider.conds
+    check_asked_for(x, num_frames, _find_cond(guider, "c_concat"))
+    if num_frames is None or len(x) <= num_frames:
+        return predict_noise(x, timestep, model_options, seed, **others)
+    if any("control" in cond for some in conds.values() for cond in some or ()):
+        # A control network shares its pictures out over all rows, so these stay together.
+        return predict_noise(x, timestep, _split_guidance(model_options or {}, num_frames), seed, **others)
+    clips = []
+    try:
+        for start in range(0, len(x), num_frames):
+            rows = slice(start, start + num_frames)
+            guider.conds = {
+                name: some and [_take_rows(cond, rows, len(x)) for cond in some] for name, some in conds.items()
+            }
+            clips.append(predict_noise(x[rows], timestep[rows], model_options, seed, **others))
+    finally:
+        guider.conds = conds
+    return torch.cat(clips)
 
 
-def _frames_per_clip(guider: Any) -> int | None:
-    """The count that our model's `extra_conds` has put into the conditioning of a guider."""
-    known = (
-        cond.get("model_conds", {}).get(NUM_VIDEO_FRAMES) for conds in guider.conds.values() for cond in conds or ()
-    )
-    return next((frames.cond for frames in known if frames is not None), None)
+def _split_guidance(model_options: dict[str, Any], num_frames: int) -> dict[str, Any]:
+    """Options whose guidance function sees one clip at a time."""
+    guide = model_options.get("sampler_cfg_function")
+    if guide is None:
+        return model_options
+
+    def apart(args: dict[str, Any]) -> Tensor:
+        return torch.cat([guide(own) for own in _split_args(args, num_frames)])
+
+    return {**model_options, "sampler_cfg_function": apart}
+
+
+def _take_rows(cond: dict[str, Any], rows: slice, total: int) -> dict[str, Any]:
+    """The part of a processed conditioning that belongs to one clip. total: rows of all clips."""
+
+    def own(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value[rows] if value.shape[:1] == (total,) else value
+        if isinstance(getattr(value, "cond", None), Tensor):
+            return value._copy_with(own(value.cond))
+        return {name: own(inner) for name, inner in value.items()} if isinstance(value, dict) else value
+
+    return {name: own(value) for name, value in cond.items()}
+
+
+def check_asked_for(x: Tensor, num_frames: int | None, pictures: Tensor | None) -> None:
+    """Raises SVDError where a sampler asks for other latents than those it was given. x, pictures: (b t) 4 h w."""
+    if num_frames is None or pictures is None:
+        return
+    (height, width), (own_height, own_width) = x.shape[-2:], pictures.shape[-2:]
+    if len(x) % num_frames or (height, width) != (own_height, own_width):
+        raise SVDError(
+            f"The sampler asked the model for {len(x)} frames of {width}x{height} latents and the clip has "
+            f"{num_frames} of {own_width}x{own_height}: it is made for single images; choose another sampler."
+        )
+
+
+def _find_cond(guider: Any, name: str) -> Any:
+    """What our model's `extra_conds` has put into the conditioning of a guider; None where there is none."""
+    known = (cond.get("model_conds", {}).get(name) for conds in guider.conds.values() for cond in conds or ())
+    return next((found.cond for found in known if found is not None), None)
 
 
 def _split_args(args: dict[str, Any], num_frames: int) -> list[dict[str, Any]]:

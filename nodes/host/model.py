@@ -32,7 +32,7 @@ from ...svd_core.models.unet.transformer import SpatialVideoTransformer
 from ...svd_core.models.unet.unet import VideoUNet
 from .finite import check_outcome
 from .folders import model_management
-from .latents import NUM_VIDEO_FRAMES, count_frames_per_picture, guide_clips_apart
+from .latents import NUM_VIDEO_FRAMES, check_embeds, count_frames_per_picture, guide_clips_apart
 from .memory import activation_bytes, run_of
 from .unet_hooks import HostHooks
 from .weights import load_part, num_parameters
@@ -132,6 +132,7 @@ class SVDModel(comfy.model_base.SVD_img2vid):
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """Conditioning under the host's own samplers: each of several pictures has a clip of its own."""
+        check_embeds(kwargs.get("cross_attn"), self.model_config)
         num_frames = count_frames_per_picture(kwargs.get("cross_attn"), len(kwargs["noise"]))
         if num_frames < len(kwargs["noise"]):
             kwargs["cross_attn"] = kwargs["cross_attn"].repeat_interleave(num_frames, dim=0)  # (b t) 1 d

@@ -153,12 +153,10 @@ def test_a_link_of_the_wrong_kind(keeping: Client, object_info: JSON, whole: Pro
 def test_a_number_out_of_range_over_a_link(keeping: Client, object_info: JSON, whole: Prompt, node: str) -> None:
     """The host holds only typed numbers to the limits of the input."""
     for name, kind, settings, _ in inputs_of(object_info, node):
-        if kind not in ("INT", "FLOAT"):
+        if kind not in ("INT", "FLOAT") or name == "seed":
             continue
         maker = {"INT": "PrimitiveInt", "FLOAT": "PrimitiveFloat"}[kind]
         for value in (settings["min"] - 1, settings["max"] + 1):
-            if abs(value) >= 2**63:
-                continue  # more than these nodes of the host take
             sentence = sentence_for(
                 keeping, whole, node, name, lambda graph, maker=maker, value=value: graph.add(maker, value=value)[0]
             )

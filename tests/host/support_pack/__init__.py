@@ -2,12 +2,15 @@
 
 from .loader import TestNativeLoader
 from .model import TestCompiled, TestCountFrames, TestTorchAttention
+from .packs import TestControl, TestEasyLoader
 from .tensors import TestPlainConditioning, TestSaveTensors
 from .wrong import TestWrongThing
 
 NODES = (
     TestCompiled,
+    TestControl,
     TestCountFrames,
+    TestEasyLoader,
     TestNativeLoader,
     TestPlainConditioning,
     TestSaveTensors,
