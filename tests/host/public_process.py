@@ -34,14 +34,17 @@ def main(comfyui: str, checkpoint: str, config: str) -> None:
     start(comfyui)
     sys.path.append(str(Path(__file__).parent))
     import folder_paths
-    from pack_as_the_host_loads_it.nodes.loader import SVDLoader
+    from pack_as_the_host_loads_it.nodes.host.image_encoder import SVDClipVision
+    from pack_as_the_host_loads_it.nodes.host.model import make_model
+    from pack_as_the_host_loads_it.nodes.host.vae import SVDVAE
+    from pack_as_the_host_loads_it.svd_core.checkpoints import open_checkpoint
     from support_pack.loader import TestNativeLoader
 
     folder_paths.add_model_folder_path("checkpoints", str(Path(checkpoint).parent))
-    name = Path(checkpoint).name
     with torch.inference_mode():
-        native = TestNativeLoader().load(name, config)
-        ours = SVDLoader.execute(name, "auto").result
+        native = TestNativeLoader().load(Path(checkpoint).name, config)
+        opened = open_checkpoint(checkpoint)
+        ours = make_model(opened, None), SVDClipVision(opened, None), SVDVAE(opened, None)
         bench = Bench(native, ours)
         kinds = (sizes, samplers, starts, guiders, two_clips, patches, askers)
         print(json.dumps({kind.__name__: kind(bench) for kind in kinds} | {"device": device(bench)}))
