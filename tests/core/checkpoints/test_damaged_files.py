@@ -72,7 +72,8 @@ def test_bytes_after_the_last_tensor_are_left_out_with_one_warning(good, tmp_pat
         same = dict(open_checkpoint(good).read(part))
         for name, tensor in checkpoint.read(part):
             assert torch.equal(tensor, same[name])
-    assert [record.getMessage() for record in caplog.records] == [
+    said = [record.getMessage() for record in caplog.records if record.name.endswith(".header")]
+    assert said == [
         "a.safetensors has 4 bytes after its last tensor, which are left out; svd-nodes convert writes the file "
         "without them."
     ]
