@@ -135,7 +135,10 @@ def open_checkpoint(
     extended = config.unet.num_positions if config.unet else 0  # an extension that was saved with its checkpoint
     release = EXVIDEO if extended else guess_release(files.path, num_frames=num_frames, temporal_decoder=temporal)
     length = extended or num_frames or (release.num_frames if release else None)
-    notes = [printable(note) for note in _take_notes(files, found, temporal)]
+    notes = [*_take_notes(files, found, temporal)]
+    if companion is not None and not lacking:
+        notes.append(f"{files.name} has all its parts, so the companion {Path(companion).name} is not read.")
+    notes = list(map(printable, notes))
     for note in notes:
         logger.warning(note)
     return Checkpoint(

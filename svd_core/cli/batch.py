@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..checkpoints import Checkpoint, extend, open_checkpoint, unet_shapes
 from ..checkpoints.lora import LoRA, read_lora
 from ..diffusion.noise import seed_of_clip
-from ..errors import SVDError, choose, one_line
+from ..errors import SVDError, choose, one_line, printable
 from ..files import check_writable
 from ..memory.device import MEMORY_CHOICES, is_out_of_memory
 from ..picture_files import read_picture
@@ -77,7 +77,7 @@ class Batch:
                 self._make(missing)
         finally:  # also when the run is interrupted
             for job, error in self.failures.items():
-                print(one_line(f"svd-nodes: {job.place.name} was not made: {error}"), file=sys.stderr)
+                print(printable(f"svd-nodes: {job.place.name} was not made: {error}"), file=sys.stderr)
         if not self.failures:
             return 0
         return NONE_MADE if len(self.failures) == len(self.jobs) else SOME_FAILED
@@ -155,5 +155,6 @@ def check_device(name: str | None) -> None:
 def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SVDError(f"The folder {path} cannot be made ({error.strerror}); choose another --out.") from error
+    except (OSError, RecursionError) as error:  # the second for thousands of folders in each other
+        reason = getattr(error, "strerror", None) or error
+        raise SVDError(f"The folder {path} cannot be made ({reason}); choose another --out.") from error

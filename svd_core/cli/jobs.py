@@ -105,10 +105,10 @@ def _choose_target(folder: Path, picture: Path, seed: int, with_seed: bool, form
 
 def check_places(jobs: Iterable[Job], sources: Iterable[Path]) -> None:
     """Raises SVDError where two clips would go to one place, or where one would replace a source."""
-    taken: dict[Path, Job] = {}
-    kept = {source.resolve() for source in sources}
+    taken: dict[str, Job] = {}
+    kept = set(map(os.path.realpath, sources))  # unlike Path.resolve, of links that lead in a circle too
     for job in jobs:
-        place = job.place.resolve()
+        place = os.path.realpath(job.place)
         if place in taken:
             raise SVDError(
                 f"{taken[place].picture} and {job.picture} would both become {job.place.name}; rename one of them."

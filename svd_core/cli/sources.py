@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,10 +25,10 @@ class Sources:
 
     def log_left_out(self, expected: Collection[Path]) -> None:
         """Log what is left out of the folders, a line for each reason. expected: files and folders of this command."""
-        known = {path.resolve() for path in expected}
+        known = set(map(os.path.realpath, expected))
         names: dict[tuple[Path, str], list[str]] = {}
         for path, reason in self.left_out.items():
-            if path.resolve() not in known:
+            if os.path.realpath(path) not in known:
                 names.setdefault((path.parent, reason), []).append(path.name)
         for (folder, reason), each in names.items():
             for line in textwrap.wrap(", ".join(each), _LINE):

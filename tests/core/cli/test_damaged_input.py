@@ -34,6 +34,22 @@ def test_paths_that_lead_to_no_checkpoint(desk: Path, capsys, words: list[str], 
     assert error[:-1].isprintable() and len(error) < 1100
 
 
+@pytest.mark.parametrize("option", ["--lora", "--extension", "--hold", "--input-video", "-o", "--companion", None])
+@pytest.mark.parametrize("name", ["x" * 5000, "y/" * 2000 + "z", "pipe.mp4", "loop"])
+def test_paths_that_lead_nowhere(animate: Animate, desk: Path, capsys, option: str | None, name: str) -> None:
+    os.mkfifo(desk / "pipe.mp4")
+    (desk / "loop").symlink_to(desk / "loop")
+    path = {"--hold": f"0={name}"}.get(option or "", name)
+    words = ["pictures/0.png", option, path] if option else [name]
+    code = animate(*words, *([] if option == "-o" else ["-o", "out"]))
+    error = capsys.readouterr().err
+    assert all(line.isprintable() and len(line) < 1100 for line in error.splitlines())
+    if option == "--companion":
+        assert code == 0 and "tiny.safetensors has all its parts, so the companion" in error
+    else:
+        assert code == 2 and error.splitlines()[-1].startswith("svd-nodes: ")
+
+
 def test_inspect_prints_names_as_escapes(desk: Path, capsys) -> None:
     shapes = unet_shapes(UNetConfig())
     factors = random_factors(shapes, ["input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"])
