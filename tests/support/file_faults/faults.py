@@ -17,9 +17,9 @@ from svd_core.errors import SVDError
 from tests.support.sentences import find_fault
 
 from .disks import Disk
-from .writers import Writer, list_leftovers, read_entries
+from .writers import CommandError, Writer, list_leftovers, read_entries
 
-DONE = "done"
+DONE, REFUSED = "done", "refused: "
 EARLIER = {"earlier.mp4": b"an older video", "notes.txt": b"not ours"}
 NOBODY = 65534
 _BLACK = np.zeros((1, 8, 8, 3), np.uint8)
@@ -51,8 +51,8 @@ def _try(writer: Writer, folder: Path, name: str, prepare: Callable[[], object])
     try:
         prepare()
         writer.write(folder, name)
-    except SVDError as error:
-        return f"SVDError: {error}"
+    except (SVDError, CommandError) as error:
+        return f"{REFUSED}{error}"
     except BaseException as error:  # noqa: BLE001 - it is judged by the parent
         return f"{type(error).__name__}: {error}"
     return DONE
@@ -74,7 +74,7 @@ def check_whole(writer: Writer, folder: Path, older: bytes | None = None) -> int
 
 
 def check_outcome(outcome: str, allowed: tuple[str, ...] = ()) -> None:
-    assert outcome == DONE or outcome.startswith("SVDError: "), outcome
+    assert outcome == DONE or outcome.startswith(REFUSED), outcome
     for line in outcome.splitlines():
         assert find_fault(line) is None, (find_fault(line), line)
     assert outcome == DONE or any(words in outcome for words in allowed), outcome

@@ -15,7 +15,6 @@ from PIL import Image
 from svd_core import save_video
 from svd_core.checkpoints.convert import convert_checkpoint
 from svd_core.cli import main
-from svd_core.errors import SVDError
 from tests.support.random_checkpoint import tiny_config, write_checkpoint
 
 Content = bytes | dict[str, bytes]
@@ -101,9 +100,13 @@ def make_writers(desk: Path) -> list[Writer]:
     ]
 
 
+class CommandError(Exception):
+    """A command failed; with all that it printed."""
+
+
 def run(*words: str) -> None:
-    """Run a command; a failure is an SVDError with what it printed."""
+    """Run a command. Raises CommandError if it fails."""
     with contextlib.redirect_stderr(io.StringIO()) as printed, contextlib.redirect_stdout(io.StringIO()):
         code = main(words)
     if code:
-        raise SVDError(printed.getvalue())
+        raise CommandError(printed.getvalue())
