@@ -26,7 +26,7 @@ NUMBERS = (
     *(str(LARGEST), str(LARGEST + 1), str(2**63), str(2**32), "9" * 400, "9" * 5000, "1_000", "٣", "0x10", " 1"),
 )
 WORDS = (
-    *("", "x", "x" * 300, "x" * 5000, "a\0b", "\ud800", "\x1b[31mred\n", "-", "--", "..", ".", "~"),
+    *("", "x", "x" * 300, "x" * 5000, "\udc80.png", "\x1b[31mred\n", "-", "--", "..", ".", "~"),
     *("%d.png", "%0999999999d.png", "missing/x.mp4", "1=picture.png", "-1=picture.png", "x=picture.png"),
     *("lora.safetensors:1e999", "cuda:99", "mps", "cpu"),
 )

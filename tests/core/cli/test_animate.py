@@ -371,6 +371,14 @@ def test_numbers_are_checked_as_they_are_typed(animate: Animate, words: list[str
     assert stopped.value.code == 2 and message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["--nothing" + "x" * 5000], ["--memory", "x" * 5000], ["--seed", "\x1b[31m9\n"]])
+def test_what_is_typed_is_repeated_on_one_short_line(words: list[str], capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["animate", "picture.png", *words])
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("svd-nodes animate: error:") and line.isprintable() and len(line) < 600
+
+
 def test_files_of_others_are_not_replaced(animate: Animate, desk: Path, capsys) -> None:
     Path("clip.mp4").write_bytes(b"a film of mine")
     assert animate("pictures/0.png", "-o", "clip.mp4") == 2
