@@ -10,7 +10,7 @@ from typing import TypeVar
 
 Option = TypeVar("Option", bound=str)
 
-MAX_WORD, MAX_LINE = 300, 1000  # characters of a message; a path on Windows has 260 at most
+MAX_WORD, MAX_LINE = 300, 600  # characters of a message; a path on Windows has 260 at most
 _LONG_WORD = re.compile(rf"\S{{{MAX_WORD + 1},}}")
 
 
