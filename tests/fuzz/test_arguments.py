@@ -91,7 +91,7 @@ def test_any_value_of_any_option(fuzz: Fuzz, files: Path, monkeypatch: pytest.Mo
         )
     if command == "animate":
         places = places.map(lambda words: [*words, "--checkpoint", "tiny.safetensors"])
-    fuzz(check, st.tuples(command_lines(command, names), places), cases=40, thorough_cases=700)
+    fuzz(check, st.tuples(command_lines(command, names), places), cases=15, thorough_cases=600)
 
 
 def values_of(setting: Setting) -> st.SearchStrategy[Any]:
@@ -132,4 +132,4 @@ def test_any_setting_of_the_pipeline(fuzz: Fuzz, files: Path) -> None:
             assert frames.max() > 0, "a black clip"
 
     pairs = st.one_of([st.tuples(st.just(name), values) for name, values in settings])
-    fuzz(check, st.lists(pairs, min_size=1, max_size=3).map(dict), cases=40, thorough_cases=1500)
+    fuzz(check, st.lists(pairs, min_size=1, max_size=3).map(dict), cases=25, thorough_cases=1500)

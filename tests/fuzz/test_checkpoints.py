@@ -53,7 +53,7 @@ def test_damaged_files(fuzz: Fuzz, desk: Path, layout: str) -> None:
                 attempt(lambda: load_and_run(path))
             assert run_command(["inspect", str(path)])[0] in (0, 2)
 
-    fuzz(check, damages, cases=12, thorough_cases=700)
+    fuzz(check, damages, cases=6, thorough_cases=500)
 
 
 def test_damaged_files_are_converted_or_refused(fuzz: Fuzz, desk: Path) -> None:
@@ -69,7 +69,7 @@ def test_damaged_files_are_converted_or_refused(fuzz: Fuzz, desk: Path) -> None:
 
     words = st.sampled_from(([], ["--dtype", "fp16"], ["--dtype", "bf16"], ["--dtype", "fp8"]))
     cases = st.tuples(damages, st.sampled_from(("new", "new.safetensors")), words)
-    fuzz(check, cases, cases=10, thorough_cases=400)
+    fuzz(check, cases, cases=6, thorough_cases=300)
 
 
 def test_damaged_folders(fuzz: Fuzz, desk: Path) -> None:
@@ -98,7 +98,7 @@ def test_damaged_folders(fuzz: Fuzz, desk: Path) -> None:
         assert sorted(each.relative_to(whole).as_posix() for each in whole.rglob("*") if each.is_file()) == files
 
     mostly_not = st.sampled_from((False,) * 9 + (True,))
-    fuzz(check, st.tuples(st.sampled_from(files), damages, json_edits, mostly_not), cases=15, thorough_cases=700)
+    fuzz(check, st.tuples(st.sampled_from(files), damages, json_edits, mostly_not), cases=6, thorough_cases=500)
 
 
 @cache
@@ -125,7 +125,7 @@ def test_damaged_loras(fuzz: Fuzz, desk: Path, pipe: SVDPipeline) -> None:
 
     strengths = st.sampled_from((1.0, -1.0, 0.0, 1e38, 1e300, float("nan"), float("inf"), 10**400))
     cases = st.tuples(st.sampled_from((*LAYOUTS, *OTHER_KINDS)), damages, strengths)
-    fuzz(check, cases, cases=40, thorough_cases=2000)
+    fuzz(check, cases, cases=20, thorough_cases=1500)
 
 
 def test_odd_settings_of_loras(fuzz: Fuzz, desk: Path, pipe: SVDPipeline) -> None:
@@ -149,7 +149,7 @@ def test_odd_settings_of_loras(fuzz: Fuzz, desk: Path, pipe: SVDPipeline) -> Non
         keys, st.one_of(st.sampled_from(ODD_VALUES), st.dictionaries(patterns, st.sampled_from(ODD_VALUES)))
     )
     names = st.sampled_from(("lora_adapter_metadata", "ss_network_alpha", "ss_network_dim", "svd_config", "format"))
-    fuzz(check, st.tuples(names, st.one_of(settings, st.sampled_from(ODD_VALUES))), cases=25, thorough_cases=700)
+    fuzz(check, st.tuples(names, st.one_of(settings, st.sampled_from(ODD_VALUES))), cases=15, thorough_cases=700)
 
 
 def test_damaged_extensions(fuzz: Fuzz, desk: Path, pipe: SVDPipeline) -> None:
@@ -161,7 +161,7 @@ def test_damaged_extensions(fuzz: Fuzz, desk: Path, pipe: SVDPipeline) -> None:
         with clean_folder(x_safetensors=damage(whole)) as folder:
             attempt(lambda: load_and_run(desk / "whole.safetensors", extension=folder / "x.safetensors"))
 
-    fuzz(check, damages, cases=10, thorough_cases=400)
+    fuzz(check, damages, cases=6, thorough_cases=300)
 
 
 def test_any_bytes_under_any_name(fuzz: Fuzz) -> None:

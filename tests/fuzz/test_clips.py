@@ -51,7 +51,7 @@ def test_damaged_clips(fuzz: Fuzz) -> None:
             path.unlink()
 
     cases = st.tuples(st.sampled_from(SUFFIXES), st.sampled_from((1, 3)), byte_edits)
-    fuzz(check, cases, cases=200, thorough_cases=3000)
+    fuzz(check, cases, cases=80, thorough_cases=3000)
 
 
 def test_damaged_folders(fuzz: Fuzz) -> None:
@@ -70,7 +70,7 @@ def test_damaged_folders(fuzz: Fuzz) -> None:
             frames.rmdir()
 
     names = st.sampled_from(("0000", "0001", "x", "9" * 200, "00", "-1", "\x1b[31m", "²"))
-    fuzz(check, st.tuples(st.lists(names, max_size=3), byte_edits, st.booleans()), cases=60, thorough_cases=500)
+    fuzz(check, st.tuples(st.lists(names, max_size=3), byte_edits, st.booleans()), cases=30, thorough_cases=500)
 
 
 def test_what_is_written_comes_back(fuzz: Fuzz) -> None:
@@ -98,7 +98,7 @@ def test_what_is_written_comes_back(fuzz: Fuzz) -> None:
     cases = st.tuples(
         st.sampled_from((*SUFFIXES, "/%04d.png", "/frame%d.png")), shapes, rates, st.sampled_from((0, 2.5, 5, 8, 10))
     )
-    fuzz(check, cases, cases=60, thorough_cases=1000)
+    fuzz(check, cases, cases=30, thorough_cases=1000)
 
 
 def test_odd_settings(fuzz: Fuzz) -> None:
@@ -118,4 +118,4 @@ def test_odd_settings(fuzz: Fuzz) -> None:
         st.text(max_size=8),
     )
     metadata = st.one_of(st.none(), st.dictionaries(st.text(max_size=3), st.sampled_from(ODD_VALUES), max_size=3))
-    fuzz(check, st.tuples(names, numbers, numbers, metadata), cases=100, thorough_cases=1000)
+    fuzz(check, st.tuples(names, numbers, numbers, metadata), cases=60, thorough_cases=1000)
