@@ -12,7 +12,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY":
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full-size", action="store_true", help="also build and run a full-size model (13 GB of memory)")
-    parser.addoption("--thorough", action="store_true", help="judge the bundled model by all 32 scenes, not 8")
+    parser.addoption("--thorough", action="store_true", help="32 scenes and thousands of fuzzed cases, not the first")
     parser.addoption("--packs", type=Path, help="a folder of other people's packs to run beside this one")
     parser.addoption("--swaps", type=Path, help="write what the swaps of nodes measure to this file")
 
