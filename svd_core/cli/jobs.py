@@ -100,7 +100,10 @@ def _names_a_file(out: str) -> bool:
 
 def _choose_target(folder: Path, picture: Path, seed: int, with_seed: bool, format: str) -> Path:
     name = f"{picture.stem}_seed{seed}" if with_seed else picture.stem
-    return folder / name / "%04d.png" if format == "png" else folder / f"{name}.{format}"
+    if format == "png":
+        return folder / name / "%04d.png"
+    target = folder / f"{name}.{format}"
+    return target.with_name(target.name.replace("%", "_")) if is_pattern(target) else target
 
 
 def check_places(jobs: Iterable[Job], sources: Iterable[Path]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os.path
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SVDError, show_number
+from ..picture_files import count_frames, is_picture_name, open_picture
 from ..reading import parse_json
 
 Metadata = dict[str, Any]
-
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 # Where each format keeps its comment.
 COMMENT = "comment"  # FFmpeg's containers and GIF
@@ -105,8 +105,9 @@ def read_comment(comment: Any) -> tuple[Fraction | None, Metadata]:
 
 
 def is_pattern(path: Path) -> bool:
-    """True if a name stands for many pictures, for example frames/%04d.png."""
-    return path.suffix.lower() in PICTURE_SUFFIXES and len(_NUMBER.findall(path.name)) == 1
+    """True if a name stands for many pictures, for example frames/%04d.png; not where a file has just this name."""
+    has_number = len(_NUMBER.findall(path.name)) == 1
+    return has_number and path.suffix.lower() != ".gif" and is_picture_name(path) and not os.path.isfile(path)
 
 
 def number_name(pattern: str, index: int) -> str:
@@ -115,22 +116,34 @@ def number_name(pattern: str, index: int) -> str:
 
 
 def find_frames(path: Path) -> list[Path]:
-    """The pictures of a folder or of a pattern, ordered by the numbers in their names.
+    """The pictures of a folder or of a pattern, ordered by the numbers in their names; animations are none.
 
     Raises SVDError if there are none.
     """
     if is_pattern(path):
         before, _, after = _NUMBER.split(path.name)
         name = re.compile(rf"{re.escape(before)}\d+{re.escape(after)}")
-        files = [file for file in _list_files(path.parent) if name.fullmatch(file.name)]
+        files = [file for file in list_files(path.parent) if name.fullmatch(file.name)]
     else:
-        files = [file for file in _list_files(path) if file.suffix.lower() in PICTURE_SUFFIXES]
+        files = [file for file in list_files(path) if is_picture_name(file) and not _is_animation(file)]
     if not files:
         raise SVDError(f"There are no frames at {path}; give a video, or a folder of pictures.")
     return sorted(files, key=split_numbers)
 
 
-def _list_files(folder: Path) -> list[Path]:
+def _is_animation(path: Path) -> bool:
+    """A clip, perhaps of these frames, that lies beside them."""
+    if path.suffix.lower() not in (".gif", ".webp", ".apng", ".avif"):
+        return False
+    try:
+        with open_picture(path) as picture:
+            return count_frames(picture) > 1
+    except SVDError:
+        return False  # it is to be a frame, and is named when it is read
+
+
+def list_files(folder: Path) -> list[Path]:
+    """What a folder holds, but for folders and hidden files."""
     try:
         return [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
     except OSError as error:

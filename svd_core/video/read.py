@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os.path
 import re
 from itertools import islice
@@ -14,14 +15,27 @@ from ..errors import SVDError, needing
 from ..picture_files import open_picture, to_rgb_levels, turn_upright
 from ..reading import check_file
 from .animation import read_animation, read_description
-from .format import COMMENT, PNG_FPS, Metadata, find_frames, format_size, is_pattern, read_comment, read_rate
+from .format import (
+    COMMENT,
+    PNG_FPS,
+    Metadata,
+    find_frames,
+    format_size,
+    is_pattern,
+    list_files,
+    read_comment,
+    read_rate,
+)
 from .frames import Video, check_memory, stack_frames
+
+logger = logging.getLogger(__name__)
 
 # The first bytes of what Pillow reads, whatever the name says: animations are often renamed to .mp4, and back.
 _PICTURE = re.compile(
     rb"GIF8|RIFF....WEBP|\x89PNG|\xff\xd8\xff|II\*\0|MM\0\*|BM|....ftyp(avi[fs]|mif1|msf1|hei[cx])", re.DOTALL
 )
 _HEADER = 16
+_MAX_NAMES = 800  # characters
 
 
 def load_video(path: str | Path, max_frames: int | None = None, min_frames: int = 1) -> Video:
@@ -96,7 +110,10 @@ def _turn_upright(frame: Any) -> np.ndarray:
 def _read_folder(path: Path, max_frames: int | None) -> Video:
     frames: list[np.ndarray] = []
     fps, metadata = None, {}
-    for file in find_frames(path)[:max_frames]:
+    files = find_frames(path)
+    if not is_pattern(path) and (others := sorted({file.name for file in list_files(path)} - {f.name for f in files})):
+        logger.warning("%s: left out, as no frames: %s", path, ", ".join(others)[:_MAX_NAMES])
+    for file in files[:max_frames]:
         with open_picture(file) as picture:
             if not frames:
                 fps, metadata = read_rate(picture.info.get(PNG_FPS)), read_description(picture)[1]

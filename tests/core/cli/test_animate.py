@@ -70,6 +70,12 @@ def test_every_format_is_skipped_when_it_is_there(animate: Animate, desk: Path, 
     assert (desk / "out" / f"0.{format}").stat().st_mtime_ns == before
 
 
+def test_a_picture_whose_name_looks_like_a_pattern_becomes_one_file(animate: Animate, desk: Path) -> None:
+    shutil.copy("pictures/0.png", "shot%d.png")
+    assert animate("shot%d.png", "-o", "out", "--format", "webp") == 0
+    assert files(desk / "out") == ["shot_d.webp"]
+
+
 @pytest.mark.parametrize(
     "words, reason",
     [

@@ -306,6 +306,26 @@ def test_a_number_of_a_billion_digits_is_no_pattern() -> None:
     assert not is_pattern(Path("%0999999999d.png")) and is_pattern(Path("%099d.png"))
 
 
+def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path: Path) -> None:
+    path = save_video(clip(), tmp_path / "a.webp").rename(tmp_path / "shot%d.webp")
+    assert not is_pattern(path) and len(load_video(path).frames) == 5
+
+
+def test_a_folder_gives_all_its_pictures_and_names_the_rest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A clip beside its frames is none of them."""
+    for index, suffix in enumerate((".png", ".jpg", ".jfif", ".avif", ".tga", ".webp", ".ppm", ".jp2")):
+        Image.new("RGB", (16, 16), (10 * index, 0, 0)).save(tmp_path / f"{index}{suffix}", quality=100)
+    for name in ("clip.gif", "clip.webp"):
+        save_video(clip(), tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not a frame")
+    (tmp_path / ".hidden.png").write_text("not a frame")
+    levels = load_video(tmp_path).frames[:, 8, 8, 0].astype(int)
+    assert len(levels) == 8 and abs(levels - 10 * np.arange(8)).max() <= 4
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path}: left out, as no frames: clip.gif, clip.webp, notes.txt"
+    ]
+
+
 def test_names_with_raised_numbers_are_sorted(tmp_path: Path) -> None:
     for name in ("1²3", "1²1", "²"):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
