@@ -21,6 +21,9 @@ from ..video.format import is_pattern
 from .options import HoldOption
 
 
+DARKEST_MASK = 0.01  # of 1, the level of white
+
+
 @dataclass(frozen=True)
 class HeldFile:
     """A picture for a frame; where there is a mask, only what is white in it is held."""
@@ -72,8 +75,11 @@ class GivenFiles:
 
 
 def _read_mask(path: Path) -> Tensor:
-    """h w, 1 where the picture is white."""
-    return to_image_tensor(read_picture(path)).mean(dim=1)[0]
+    """h w, 1 where the picture is white. Raises SVDError for a black one, such as one with levels of 0 and 1."""
+    mask = to_image_tensor(read_picture(path)).mean(dim=1)[0]
+    if float(mask.max()) < DARKEST_MASK:
+        raise SVDError(f"{path} is black, so that nothing would be held; make white in it what is to be held.")
+    return mask
 
 
 def _sort_by_frame(options: Sequence[HoldOption], num_frames: int) -> dict[int, Path]:

@@ -117,9 +117,11 @@ def test_nodes_and_python_start_from_the_same_settings(object_info: JSON, node_i
     for name, python in IN_PYTHON[node_id].items():
         _, options = inputs[name]
         assert options["default"] == getattr(settings, python), name
-        choices, lowest = limits[python][1].choices, limits[python][1].at_least
-        assert tuple(options.get("options", ())) == choices, name
-        assert lowest is None or options["min"] >= lowest, name
+        setting = limits[python][1]
+        assert tuple(options.get("options", ())) == setting.choices, name
+        if setting.limits:
+            assert setting.limits[0] <= options["min"] and options["max"] <= setting.limits[1], name
+            assert options["max"] == setting.limits[1] or python in ("fps", "contrast_enhance_scale"), name
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
