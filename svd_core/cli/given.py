@@ -20,7 +20,6 @@ from ..video import load_video
 from ..video.format import is_pattern
 from .options import HoldOption
 
-
 DARKEST_MASK = 0.01  # of 1, the level of white
 
 
