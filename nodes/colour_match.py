@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..svd_core.errors import SVDError
 from ..svd_core.images.colours import match_colours
+from ..svd_core.images.pictures import to_rgb
 from .host.folders import ALIASES, CATEGORY, io
 from .host.inputs import checked
 
@@ -48,6 +49,6 @@ class SVDColourMatch(io.ComfyNode):
                 f"{len(frames)} frames cannot be shared out among {len(picture)} pictures; connect the pictures that "
                 "the clips were made from."
             )
-        shares = frames[..., :3].chunk(len(picture))
-        matched = [match_colours(*pair, strength) for pair in zip(shares, picture[..., :3], strict=True)]
+        shares = to_rgb(frames).chunk(len(picture))
+        matched = [match_colours(*pair, strength) for pair in zip(shares, to_rgb(picture), strict=True)]
         return io.NodeOutput(torch.cat(matched))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..svd_core.errors import SVDError
 from ..svd_core.images.contact_sheet import SHEET_LAYOUTS, draw_sheet
+from ..svd_core.images.pictures import to_rgb
 from .host.folders import ALIASES, CATEGORY, io
 from .host.inputs import checked
 from .host.latents import SEEDS, clip_length
@@ -60,7 +61,7 @@ class SVDContactSheet(io.ComfyNode):
     @checked
     def execute(cls, images: Tensor, samples: dict[str, Any], pick: int, layout: str, width: int) -> io.NodeOutput:
         check_same_frames(len(images), len(samples["samples"]))
-        clips = rearrange(images, "(b t) h w d -> b t h w d", t=clip_length(samples))
+        clips = rearrange(to_rgb(images), "(b t) h w d -> b t h w d", t=clip_length(samples))
         if pick > len(clips):
             raise SVDError(f"There are {len(clips)} clips on the contact sheet and number {pick} was picked.")
         sheet = draw_sheet(clips, label_clips(len(clips), samples.get(SEEDS, ())), width, layout)

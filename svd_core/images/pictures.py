@@ -44,8 +44,13 @@ def to_image_tensor(picture: Any) -> Tensor:
     levels = _scale_to_unit_range(pixels)
     if levels.shape[-1] in (2, 4):
         _log_hidden_colours(name, levels[..., -1])
-    channels = levels[..., :1].expand(*levels.shape[:-1], 3) if levels.shape[-1] < 3 else levels[..., :3]
-    return rearrange(channels, "b h w c -> b c h w").clamp(0.0, 1.0)
+    return rearrange(to_rgb(levels), "b h w c -> b c h w").clamp(0.0, 1.0)
+
+
+def to_rgb(pictures: Tensor) -> Tensor:
+    """A view of pictures with 1 (grey), 2 (grey, alpha), 3 or 4 (alpha) channels last, with 3 of them."""
+    grey = pictures.shape[-1] < 3
+    return pictures[..., :1].expand(*pictures.shape[:-1], 3) if grey else pictures[..., :3]
 
 
 def fit(image: Tensor, width: int, height: int, mode: str = "crop") -> Tensor:

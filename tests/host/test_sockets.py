@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import SMALL
-from graphs import Graph, succeeded
+from graphs import Graph, Link, succeeded
 from test_wrong_input import assert_one_sentence, failure
 
 from svd_core.checkpoints import unet_shapes
@@ -105,14 +105,20 @@ def inputs_of(object_info: JSON, node: str) -> Iterator[tuple[str, str, Any, boo
             yield name, entry[0], entry[1], kind == "optional"
 
 
-def sentence_for(client: Client, prompt: Prompt, node: str, name: str, value: Any) -> str:
-    """The error of a node that is given `value` at one input."""
+def spoilt(prompt: Prompt, node: str, name: str, value: Any) -> Graph:
+    """The graph up to a node that is given `value` at one input. value: also a function that adds nodes for it."""
     graph = Graph(copy.deepcopy(prompt))
     (place,) = (key for key, entry in graph.prompt.items() if entry["class_type"] == node)
     graph.prompt[place]["inputs"][name] = value(graph) if callable(value) else value
     for key in [key for key, entry in graph.prompt.items() if entry["class_type"] == "PreviewAny"]:
         del graph.prompt[key]
     graph.prompt["end"] = {"class_type": "PreviewAny", "inputs": {"source": [place, 0]}}
+    return graph
+
+
+def sentence_for(client: Client, prompt: Prompt, node: str, name: str, value: Any) -> str:
+    """The error of that graph."""
+    graph = spoilt(prompt, node, name, value)
     failed, sentence = failure(client, graph.prompt)
     assert failed == node
     assert_one_sentence(sentence)
@@ -147,6 +153,19 @@ def test_a_link_of_the_wrong_kind(keeping: Client, object_info: JSON, whole: Pro
             assert "object at" not in sentence
             if kind != "LATENT":
                 assert name_of(object_info, node) in sentence, sentence
+
+
+@pytest.mark.parametrize("what", ["grey pictures", "pictures with alpha"])
+def test_pictures_of_any_number_of_channels(keeping: Client, object_info: JSON, whole: Prompt, what: str) -> None:
+    for node in NODES:
+        for name in [name for name, kind, *_ in inputs_of(object_info, node) if kind == "IMAGE"]:
+            count = 2 if name in ("frames", "images", "video") else 1
+
+            def take(graph: Graph, count: int = count) -> Link:
+                pictures = graph.add("TestWrongThing", what=what)[0]
+                return graph.add("ImageFromBatch", image=pictures, batch_index=0, length=count)[0]
+
+            succeeded(keeping.run(spoilt(whole, node, name, take).prompt))
 
 
 @pytest.mark.parametrize("node", NODES)

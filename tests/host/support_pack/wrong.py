@@ -1,4 +1,4 @@
-"""Things that no socket of ours takes, on a link that the host lets through."""
+"""Things that no other node gives our sockets, on a link that the host lets through."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ def empty_vae():
 
 
 THINGS = {
+    # These two every node takes.
+    "grey pictures": lambda: torch.rand(2, 64, 64, 1, generator=torch.Generator().manual_seed(0)),
+    "pictures with alpha": lambda: torch.rand(2, 64, 64, 4, generator=torch.Generator().manual_seed(0)),
     "nothing": lambda: None,
     "another model": lambda: comfy.model_patcher.ModelPatcher(torch.nn.Linear(1, 1), CPU, CPU),
     "an empty VAE": empty_vae,
