@@ -57,7 +57,9 @@ def describe_unread(path: Path) -> str:
         return "is a video; take a picture out of it"
     if kind in _MARKUP.values():
         return f"is {kind}; download or save the picture itself, as JPEG or PNG"
-    return f"is {kind or 'no picture of a known kind'}, which cannot be read here; save it as JPEG or PNG"
+    if not kind:
+        return "is no picture of a known kind; save it as JPEG or PNG"
+    return f"is {kind}, whatever its name says, and cannot be read here; save it as JPEG or PNG"
 
 
 def describe_other(path: Path) -> str:

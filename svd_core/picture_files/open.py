@@ -15,6 +15,8 @@ from .kinds import describe_unread, list_formats
 
 logger = logging.getLogger(__name__)
 
+MAX_SIDE = 100_000  # pixels; JPEG has 65,535 at most, and damaged headers claim millions
+
 _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 _PAGED = ("TIFF",)
 
@@ -31,6 +33,9 @@ def open_picture(path: Path) -> Iterator[Any]:
         except UnidentifiedImageError:
             raise SVDError(f"{path} cannot be read as a picture: it {describe_unread(path)}.") from None
         with picture:
+            if max(picture.size) > MAX_SIDE:
+                width, height = picture.size
+                raise SVDError(f"{path} is {width}x{height} pixels; cut it or scale it down to {MAX_SIDE} at most.")
             yield picture
 
 

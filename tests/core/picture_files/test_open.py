@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from svd_core import load_video
 from svd_core.errors import SVDError
 from svd_core.images.pictures import to_image_tensor
 from svd_core.picture_files import is_picture_name, open_picture, read_picture, to_rgb_levels
@@ -173,6 +174,17 @@ def test_a_header_that_claims_20000_x_20000_pixels_is_refused_at_once(tmp_path: 
     assert "is larger than 179 million pixels; scale it down." in refusal(tmp_path / "a.png")
 
 
+def test_a_header_that_claims_millions_of_columns_is_refused_at_once(tmp_path: Path) -> None:
+    """7 million columns and 20 rows are below Pillow's limit; libwebp takes half a minute for them."""
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:])
+    data = bytearray((tmp_path / "a.webp").read_bytes())
+    place = data.index(b"VP8X") + 12  # width - 1, in three bytes
+    data[place : place + 3] = (7_000_000).to_bytes(3, "little")
+    (tmp_path / "a.webp").write_bytes(data)
+    assert "is 7000001x20 pixels; cut it or scale it down to 100000" in refusal(tmp_path / "a.webp")
+
+
 def test_other_warnings_of_pillow_are_lines_of_the_log(tmp_path: Path, caplog) -> None:
     drawing().save(tmp_path / "a.png")
     with open_picture(tmp_path / "a.png"):
@@ -219,3 +231,16 @@ def test_all_eight_orientations_are_one_picture(tmp_path: Path, orientation: int
     stored.save(tmp_path / "a", format, exif=exif, **options)
     upright = to_rgb_levels(read_picture(tmp_path / "a")).astype(int)
     assert upright.shape == (16, 24, 3) and np.abs(upright - np.asarray(drawing())).max() <= 3
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_frames_of_a_folder_and_a_lone_one_are_turned_too(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "frames").mkdir()
+    for index in range(2):
+        drawing().save(tmp_path / "frames" / f"{index}.png", exif=exif)
+    wanted = to_rgb_levels(read_picture(tmp_path / "frames" / "0.png"))
+    assert wanted.shape == ((24, 16, 3) if orientation > 4 else (16, 24, 3))
+    for path in (tmp_path / "frames", tmp_path / "frames" / "%d.png", tmp_path / "frames" / "1.png"):
+        assert all(np.array_equal(frame, wanted) for frame in load_video(path).frames)
