@@ -20,7 +20,7 @@ from ...svd_core.checkpoints.header import Header, check_numbers, read_header
 from ...svd_core.checkpoints.inventory import Shape
 from ...svd_core.checkpoints.lora import LoRALayer, module_shapes, read_lora
 from ...svd_core.checkpoints.lora.names import Role, find_weight, split_name, weight_names
-from ...svd_core.checkpoints.lora.read import describe_no_match, log_match, read_finite
+from ...svd_core.checkpoints.lora.read import describe_no_match, log_match, log_zero, read_finite
 from ...svd_core.checkpoints.stream import SafetensorsFile
 from ...svd_core.errors import SVDError
 
@@ -31,6 +31,7 @@ _OTHER_KINDS = re.compile(
     r"\.(hada_(w[12]_[ab]|t[12])|lokr_(w[12](_[ab])?|t2)|[ab][12]\.weight|oft_blocks|rescale|dora_scale"
     r"|diff(_b)?|[wb]_norm|set_weight)$"
 )
+_ADDENDS = re.compile(r"\.(hada_|lokr_|diff|lora_)")  # of kinds that add to a weight, and do nothing else to it
 # The host's spelling of a plain LoRA's tensors.
 _ENDS: dict[Role, str] = {"down": ".lora_down.weight", "up": ".lora_up.weight", "mid": ".lora_mid.weight"}
 _ENDS |= {"alpha": ".alpha"}
@@ -66,8 +67,8 @@ class PeftDoRA(LoRAAdapter):
         strength_model: float,
         offset: Any,
         function: Callable[[Tensor], Tensor],
-        intermediate_dtype: torch.dtype = torch.float32,
-        original_weight: Any = None,
+        *_: Any,
+        **later: Any,  # what newer hosts may pass
     ) -> Tensor:
         up, down, alpha, _, magnitude, _ = self.weights
         changed = LoRALayer(key, down, up, alpha, magnitude).merge(weight.float(), strength)
@@ -85,7 +86,8 @@ def _read_by_host(model: Any, header: Header, shapes: dict[str, Shape]) -> dict[
     name = header.path.name
     if any(factor and factor.role == "magnitude" for factor in map(split_name, header.tensors)):
         raise SVDError(f"{name} mixes peft's DoRA with other kinds than LoRA: save each in a file of its own.")
-    tensors, places, unmatched, unread = _rename(model, header, shapes)
+    layers, places, unmatched, unread = _rename(model, header, shapes)
+    tensors = {layer + end: tensor for layer, ends in layers.items() for end, tensor in ends.items()}
     try:
         patches = comfy.lora.load_lora(tensors, places, log_missing=False)
     except KeyError as error:
@@ -100,18 +102,30 @@ def _read_by_host(model: Any, header: Header, shapes: dict[str, Shape]) -> dict[
                 f"{list(shapes.get(weight, ()))}: pick a LoRA made for Stable Video Diffusion."
             )
     log_match(name, [key.removeprefix(_PREFIX) for key in patches], unmatched, unread)
+    if all(map(_is_zero, layers.values())):
+        log_zero(name)
     return patches
+
+
+def _is_zero(layer: dict[str, Tensor]) -> bool:
+    """True for a layer that adds nothing: whole differences of zeros, or a product with a factor of zeros."""
+    tensors = {end: tensor for end, tensor in layer.items() if end != _ENDS["alpha"]}
+    if not all(map(_ADDENDS.match, tensors)):
+        return False
+    differences = [tensor for end, tensor in tensors.items() if end.startswith(".diff")]
+    factors = [tensor for end, tensor in tensors.items() if not end.startswith(".diff")]
+    return not any(each.any() for each in differences) and (not factors or not all(each.any() for each in factors))
 
 
 def _rename(
     model: Any, header: Header, shapes: dict[str, Shape]
-) -> tuple[dict[str, Tensor], dict[str, str], list[str], list[str]]:
-    """The file's tensors under names that the host reads, and the weight that each of its layers changes.
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, str], list[str], list[str]]:
+    """The file's tensors by layer and end, under names that the host reads, and the weight that each layer changes.
 
     Beside them, as `LoRA` has them: layers that this UNet has not, and tensors that are no part of a layer.
     """
     weights, known = weight_names(shapes), comfy.lora.model_lora_keys_unet(model, {})
-    tensors: dict[str, Tensor] = {}
+    layers: dict[str, dict[str, Tensor]] = {}
     places: dict[str, str] = {}
     unmatched: dict[str, None] = {}
     unread: list[str] = []
@@ -128,15 +142,15 @@ def _rename(
             unmatched[path] = None
             continue
         place = key.removesuffix(".weight")
-        if place + end in tensors:
+        if end in layers.setdefault(place, {}):
             raise SVDError(
                 f"{header.path.name} changes {key.removeprefix(_PREFIX)} twice and holds other kinds than LoRA: "
                 f"save its adapters in files of their own."
             )
         if end != _ENDS["alpha"]:
             check_numbers([ref])
-        places[place], tensors[place + end] = key, read_finite(file, ref)
-    return tensors, places, list(unmatched), unread
+        places[place], layers[place][end] = key, read_finite(file, ref)
+    return layers, places, list(unmatched), unread
 
 
 def _split_name(name: str) -> tuple[str, str] | None:

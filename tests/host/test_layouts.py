@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SMALL
-from graphs import Clip, Source, build, relative_error, run_and_load
+from graphs import Clip, Source, build, relative_error, run_and_load, succeeded
 from safetensors.torch import load_file, save_file
 from test_wrong_input import assert_one_sentence, failure
 
@@ -98,6 +98,17 @@ def test_names_outside_the_list_are_refused(client: Client, host: Host, source: 
         client.queue(from_layout(source, "../../outside.safetensors", "never"))
     errors = [error["type"] for node in refused.value.body["node_errors"].values() for error in node["errors"]]
     assert "value_not_in_list" in errors
+
+
+def test_a_guessed_length_stands_below_the_loader(client: Client, host: Host, source: Source) -> None:
+    """And not below that of a file whose name tells its release."""
+    (host.checkpoints / "svd_xt (1).safetensors").write_bytes((host.checkpoints / SMALL).read_bytes())
+    (host.checkpoints / "dance.safetensors").write_bytes((host.checkpoints / SMALL).read_bytes())
+    for name, guessed in (("dance.safetensors", True), ("svd_xt (1).safetensors", False)):
+        before = len(host.log_text())
+        run = succeeded(client.run(from_layout(source, name, "guessed")))
+        assert any(b"25, as SVD XT, is a guess" in event.raw for event in run.events) == guessed
+        assert ("25, as SVD XT, is a guess" in host.log_text()[before:]) == guessed
 
 
 def test_what_is_unusual_for_a_checkpoint_is_logged(client: Client, host: Host, source: Source) -> None:

@@ -283,6 +283,21 @@ def test_layers_of_other_kinds_that_do_not_match_are_named(
     assert expected in host.log_text()
 
 
+@pytest.mark.parametrize(("kind", "zeros"), [("loha", "hada_w1_a"), ("lokr", "lokr_w2"), ("diff", "diff")])
+def test_zeros_of_other_kinds_say_so(
+    client: Client, host: Host, source: Source, loras: Path, other_kinds: dict[str, list[str]], kind: str, zeros: str
+) -> None:
+    tensors = load_file(loras / f"{kind}_official.safetensors")
+    zeroed = {name: tensor * (not name.endswith(zeros)) for name, tensor in tensors.items()}
+    name = next(name for name in zeroed if name.endswith(zeros))
+    for file, content in (("zeros", zeroed), ("one_is_left", zeroed | {name: tensors[name]})):
+        save_file(content, loras / f"{kind}_{file}.safetensors")
+        succeeded(client.run(chained(build(source, CLIP, name=file), ours(f"{kind}_{file}.safetensors"))))
+    said = host.log_text()
+    assert f"{kind}_zeros.safetensors changes nothing" in said
+    assert f"{kind}_one_is_left.safetensors changes nothing" not in said
+
+
 def test_half_a_file(client: Client, source: Source, loras: Path, other_kinds: dict[str, list[str]]) -> None:
     tensors = load_file(loras / "loha_official.safetensors")
     save_file({name: tensor for name, tensor in tensors.items() if "w2_a" not in name}, loras / "half.safetensors")

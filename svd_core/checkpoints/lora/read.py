@@ -61,20 +61,27 @@ def read_lora(file: str | Path | Header, shapes: Mapping[str, Shape]) -> LoRA:
         layers[weight] = add_layers([_read_layer(tensors, weight, layer, factors, settings) for factors in adapters])
     lora = LoRA(name, layers, tuple(unmatched), tuple(contents.unread))
     log_match(name, lora.layers, lora.unmatched, lora.unread)
-    for note in _take_notes(contents, layers):
+    for note in _take_notes(contents):
         logger.warning(printable(f"{name} {note}."))
+    if all(layer.is_zero for layer in layers.values()):
+        log_zero(name)
     return lora
 
 
-def _take_notes(contents: Contents, layers: Mapping[str, LoRALayer]) -> Iterator[str]:
+def _take_notes(contents: Contents) -> Iterator[str]:
     """Ends of sentences about a LoRA that begin with its name."""
     adapters = sorted({adapter for each in contents.layers.values() for adapter in each})
     if any(len(each) > 1 for each in contents.layers.values()):
         yield f"holds the adapters {', '.join(adapters[:MAX_NAMED])}; they are added up"
     if contents.base:
         yield f"also holds {len(contents.base)} weights of the model it was trained on, which are left out"
-    if all(layer.is_zero for layer in layers.values()):
-        yield "changes nothing: one factor of each of its layers is zero, as before the first step of a training"
+
+
+def log_zero(name: str) -> None:
+    """Log that a file changes nothing."""
+    logger.warning(
+        printable(f"{name} changes nothing: each of its layers is zero, as before the first step of a training.")
+    )
 
 
 def describe_match(name: str, weights: Collection[str], unmatched: Sequence[str], unread: Sequence[str]) -> str:

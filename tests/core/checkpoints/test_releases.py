@@ -56,6 +56,9 @@ def guess(*arguments, **options) -> str | None:
         ("svd_image_decoder (1).safetensors", "svd_image_decoder"),
         ("svd_demo (1).safetensors", "svd_demo"),
         ("stable-video-diffusion-img2vid/unet/diffusion_pytorch_model.fp16.safetensors", "svd"),
+        ("svd_xt (1) - Copy (3) copy 2.safetensors", "svd_xt"),
+        (f"svd{' (1)' * 60}.safetensors", "svd"),
+        (f"svd{'   copy' * 34}x.safetensors", None),  # in no time
         ("svd_xt_2_0.safetensors", None),
         ("svd_xt_1_2.safetensors", None),
         ("svd_xt_lightning.safetensors", None),
