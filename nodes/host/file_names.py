@@ -24,6 +24,8 @@ def match_name(name: str, names: Collection[str]) -> str | None:
     known = list(names)
     if any(name == each for each in known):
         return name
+    if {"", ".", ".."} & set(_with_slashes(name).split("/")):  # a path from elsewhere, not a name in a list
+        return None
     for spell in (_with_slashes, _without_case, _without_folder):
         found = [each for each in known if spell(each) == spell(name)]
         if spell is _without_folder:

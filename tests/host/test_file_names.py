@@ -57,6 +57,10 @@ def load() -> ModuleType:
         ("", None),
         ("SVD/", None),
         ("../svd_xt_1_1.safetensors", None),
+        ("../svd.safetensors", None),  # nor does it matter that the list has one of that name
+        ("..\\SVD\\svd_xt.safetensors", None),
+        ("/etc/svd.safetensors", None),
+        ("C:\\..\\svd.safetensors", None),
     ],
 )
 def test_other_spellings(name: str, wanted: str | None) -> None:
