@@ -34,6 +34,7 @@ HIDDEN = {
 
 RELEASED_HEAD_WIDTH = 80  # of the image encoder
 MAX_BYTES = 4096
+SMALLEST, LARGEST = 1e-12, 1e6  # of an epsilon, a period or a scale; others would make a grey clip, or none
 
 
 def count_heads(width: int) -> int:
@@ -69,7 +70,7 @@ def _convert(value: Any, known: Any) -> Any:
         return None
     if isinstance(known, int):
         return int(value) if value == int(value) else None
-    return float(value)
+    return float(value) if SMALLEST <= value <= LARGEST else None
 
 
 # --- metadata and tensors ----------------------------------------------------------------------------------------

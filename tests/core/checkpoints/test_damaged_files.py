@@ -164,6 +164,8 @@ def test_a_trained_length_that_is_none(good, tmp_path, text):
         ("image_encoder/config.json", '{"layer_norm_eps": 1%s}' % ("0" * 400), "a number of 401 digits"),
         ("unet/config.json", '{"block_out_channels": [1e300, 1], "num_attention_heads": [1e-9, 1]}', "unet"),
         ("vae/config.json", '{"scaling_factor": -1}', r"vae\.scale_factor is -1, which does not fit"),
+        ("vae/config.json", '{"scaling_factor": 1e30}', r"vae\.scale_factor is 1e\+30, which does not fit"),
+        ("image_encoder/config.json", '{"layer_norm_eps": 1e300}', r"norm_eps is 1e\+300, which does not fit"),
         ("vae/config.json", '{"scaling_factor": [1]}', r"vae\.scale_factor is \[1\], which does not fit"),
         ("unet/diffusion_pytorch_model.safetensors.index.json", '{"weight_map": {"a": [1]}}', "is corrupt"),
         ("unet/diffusion_pytorch_model.safetensors.index.json", '{"weight_map": {"a": 1, "b": "c"}}', "is corrupt"),
