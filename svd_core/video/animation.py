@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import SVDError
 from ..picture_files import open_picture, to_rgb_levels, turn_upright
 from ..reading import parse_json
 from .format import COMMENT, EXIF_DESCRIPTION, PNG_COMMENT, Metadata, read_comment, read_rate
@@ -20,6 +21,7 @@ _TIMED = ("GIF", "WEBP", "PNG", "AVIF")
 _PAGED = "TIFF"
 DEFAULT_DURATION = 100  # milliseconds; browsers show a frame this long if the file states no duration
 _MAX_SCANNED = 1000  # frames whose durations are looked at, beyond those that are wanted
+_MAX_REPEATS = 2**15  # of one frame; a GIF of 50 frames per second holds as many, and damaged durations are longer
 _EXIF_MODEL, _PROMPT = 0x0110, "prompt:"  # where ComfyUI writes the graph into a WebP
 _MAX_LINKS = 8
 
@@ -80,8 +82,13 @@ def _repeat(frames: np.ndarray, repeats: np.ndarray, max_frames: int | None, pat
     """Each frame as often as `repeats` says, up to `max_frames`; no more are ever made."""
     ends = repeats.cumsum()
     ends = np.minimum(ends, max_frames or ends[-1])
+    counts = np.diff(ends, prepend=0)
+    if max_frames is None and counts.max() > _MAX_REPEATS:
+        raise SVDError(
+            f"One frame of {path.name} stands for {counts.max()} frames; say with max_frames how many to read."
+        )
     check_memory(int(ends[-1]), frames[0].shape, path)
-    return np.repeat(frames, np.diff(ends, prepend=0), axis=0)
+    return np.repeat(frames, counts, axis=0)
 
 
 def _read_host_rate(file: Any) -> Fraction | None:

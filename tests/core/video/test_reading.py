@@ -226,9 +226,15 @@ def test_no_more_frames_are_made_than_asked(tmp_path: Path, monkeypatch: pytest.
 def test_more_than_the_memory_should_hold_is_refused_before_it_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = animate(tmp_path / "long.gif", grey(0, 200, size=(300, 300)), [10, 650000])
-    with pytest.raises(SVDError, match=r"long\.gif has 65001 frames of 300x300 or more, which take over 4 GB"):
+    path = animate(tmp_path / "long.gif", grey(0, 200, size=(300, 300)), [20, 650000])
+    with pytest.raises(SVDError, match=r"long\.gif has 32501 frames of 300x300 or more, which take over 4 GB"):
         load_video(path)
+    for name in ("longer.gif", "longer.webp"):
+        durations = [10, 655350] if name.endswith("gif") else [100, 16_000_000]
+        path = animate(tmp_path / name, grey(0, 200, size=(8, 8)), durations)
+        with pytest.raises(SVDError, match=rf"One frame of {name} stands for \d+ frames; say with max_frames how many"):
+            load_video(path)
+        assert len(load_video(path, 20).frames) == 20
     for name in ALL:
         whole = save_video(clip(), tmp_path / name)
         monkeypatch.setattr(in_memory, "MAX_BYTES", 4 * clip().nbytes // 5)
