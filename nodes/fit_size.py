@@ -53,5 +53,5 @@ class SVDFitSize(io.ComfyNode):
             f"about {release.width}x{release.height} pixels as in training"
         )
         logger.info("SVD Fit Size: %s.", text)
-        show_text(cls.hidden.unique_id, text)
+        show_text(cls, text)
         return io.NodeOutput(width, height)

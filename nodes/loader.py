@@ -91,7 +91,7 @@ class SVDLoader(io.ComfyNode):
         if opened.guess:
             logger.warning("SVD Loader: %s", opened.guess)
         if opened.notes or opened.guess:
-            show_text(cls.hidden.unique_id, "\n".join(filter(None, [*opened.notes, opened.guess])))
+            show_text(cls, "\n".join(filter(None, [*opened.notes, opened.guess])))
         dtype = WEIGHT_DTYPES[choose("weight dtype", weight_dtype, WEIGHT_DTYPES)]
         model = make_model(opened, dtype)
         attach_checkpoint(model, opened)

@@ -94,11 +94,14 @@ def offer_picture(picture: Path) -> None:
         logger.warning("The example picture %s could not be put into the input folder: %s", picture.name, error)
 
 
-def show_text(node_id: str | None, text: str) -> None:
-    """Write a line below a node on the page that queued it."""
+def show_text(node: type[io.ComfyNode], text: str) -> None:
+    """Write a line below a running node on the page that queued it; nowhere where no page did."""
+    node_id = getattr(node.hidden, "unique_id", None)  # `hidden` is None outside a queued graph
+    if node_id is None:
+        return
     from server import PromptServer  # only there once the host runs as a server
 
-    if node_id is not None and getattr(PromptServer, "instance", None) is not None:
+    if getattr(PromptServer, "instance", None) is not None:
         PromptServer.instance.send_progress_text(text, node_id)
 
 

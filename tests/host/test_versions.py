@@ -34,4 +34,4 @@ def test_every_attribute_of_the_hosts_objects_is_there(report: JSON) -> None:
 
 
 def test_the_log_does_not_say_that_weights_are_missing(report: JSON) -> None:
-    assert report["logged"] == []
+    assert not [line for line in report["logged"] if "VAE weights" in line]
