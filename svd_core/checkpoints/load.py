@@ -21,7 +21,7 @@ from .identify import identify_other
 from .infer import TITLES, check_complete, infer_clip, infer_unet, infer_vae
 from .layouts import CheckpointFiles, read_files
 from .release_names import describe_guess, guess_release
-from .releases import EXVIDEO, Release
+from .releases import DEMO, EXVIDEO, Release
 from .settings import PARTS
 from .stream import OpenFile, SafetensorsFile, stream
 
@@ -135,7 +135,7 @@ def open_checkpoint(
     extended = config.unet.num_positions if config.unet else 0  # an extension that was saved with its checkpoint
     release = EXVIDEO if extended else guess_release(files.path, num_frames=num_frames, temporal_decoder=temporal)
     length = extended or num_frames or (release.num_frames if release else None)
-    notes = [*_take_notes(files, found, temporal)]
+    notes = [*_take_notes(files, found, release, temporal)]
     if companion is not None and not lacking:
         notes.append(f"{files.name} has all its parts, so the companion {Path(companion).name} is not read.")
     notes = list(map(printable, notes))
@@ -193,14 +193,14 @@ def _find_in_companion(files: CheckpointFiles, companion: CheckpointFiles, lacki
     return found
 
 
-def _take_notes(files: CheckpointFiles, found: _Found, temporal: bool | None) -> Iterator[str]:
+def _take_notes(files: CheckpointFiles, found: _Found, release: Release | None, temporal: bool | None) -> Iterator[str]:
     """Sentences on what was chosen among several, and on what is unusual."""
     for note in files.notes:
         yield f"{files.name} {note}."
     if "vae" in found:
         owner = found["vae"][0]
         encoder = describe_encoder(owner.refs["vae"])
-        if encoder:
+        if encoder and release is not DEMO:  # which was trained with one encoder
             yield f"{owner.name} {encoder}."
         named = guess_release(owner.path)
         if not temporal and (named is None or named.temporal_decoder):

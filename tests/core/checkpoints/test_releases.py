@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from svd_core.checkpoints import open_checkpoint
 from svd_core.checkpoints.release_names import describe_guess, guess_release
 from svd_core.checkpoints.releases import DEMO, DEMO_CHECKPOINT, RELEASES, advise
 
@@ -107,6 +108,11 @@ def test_registry():
         assert release.temporal_decoder == ("image_decoder" not in release.name)
         assert release.license == "Stability AI Community License"
         assert (release.width, release.height, release.fps, release.motion_bucket_id) == (1024, 576, 7, 127)
+
+
+def test_the_bundled_model_opens_without_a_word(caplog):
+    assert open_checkpoint(DEMO_CHECKPOINT).notes == ()
+    assert not caplog.messages
 
 
 def test_the_bundled_model_is_known_by_its_file():
