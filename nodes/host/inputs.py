@@ -21,7 +21,9 @@ from torch import Tensor
 from ...svd_core.diffusion.latents import check_latents
 from ...svd_core.diffusion.noise import MIN_SEED
 from ...svd_core.errors import SVDError
+from ...svd_core.memory.device import says_out_of_memory
 from .folders import io
+from .versions import is_oom
 
 P = ParamSpec("P")
 Execute = Callable[Concatenate[Any, P], io.NodeOutput]
@@ -40,7 +42,7 @@ class Kind:
 
 
 def checked(execute: Execute[P]) -> Execute[P]:
-    """Raise SVDError for inputs that the node's schema does not allow, before the node runs."""
+    """Raise SVDError for inputs that the node's schema does not allow, before the node runs, and for lack of memory."""
     signature = inspect.signature(execute)
 
     @wraps(execute)
@@ -51,7 +53,7 @@ def checked(execute: Execute[P]) -> Execute[P]:
             left_out = item.optional and given.get(item.id) is None
             if item.id in given and not left_out:
                 check_input(schema.display_name, item, given[item.id])
-        return execute(cls, *args, **kwargs)
+        return says_out_of_memory(schema.display_name, is_oom)(execute)(cls, *args, **kwargs)
 
     return run
 

@@ -40,4 +40,4 @@ def output_dtype(vae: Any) -> torch.dtype:
 def is_oom(error: Exception) -> bool:
     """True if memory ran out. Hosts from 0.17 on tell, and clear what a failed allocation leaves behind."""
     ask = getattr(model_management, "is_oom", is_out_of_memory)
-    return ask(error)
+    return ask(error) or is_out_of_memory(error)  # the host knows its accelerators, we the words of a CPU too

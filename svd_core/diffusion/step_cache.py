@@ -77,13 +77,13 @@ class StepCache:
 
     def recall(self, branches: Hashable, noisy: Tensor) -> Tensor | None:
         """Features that may serve again; others are dropped, before their replacement is computed."""
-        kept = self._kept.pop(branches, None)
+        kept = self._kept.get(branches)  # still there if memory runs out in the comparison, which is then repeated
         if kept is None or kept.uses >= self.mode.reuses or relative_change(noisy, kept.noisy) > self.mode.change:
+            self._kept.pop(branches, None)
             self.full += 1
             return None
         kept.uses += 1
         self.reused += 1
-        self._kept[branches] = kept
         return kept.h
 
     def keep(self, branches: Hashable, noisy: Tensor, h: Tensor) -> None:

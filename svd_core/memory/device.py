@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from functools import wraps
+from typing import Literal, ParamSpec, TypeVar, get_args
 
 import psutil
 import torch
+
+from ..errors import SVDError
 
 MemoryChoice = Literal["automatic", "fastest", "smallest"]
 MEMORY_CHOICES: tuple[str, ...] = get_args(MemoryChoice)
@@ -13,6 +17,9 @@ MEMORY_CHOICES: tuple[str, ...] = get_args(MemoryChoice)
 # Share of the free memory that a stage may count on: allocators fragment, libraries take work space for convolutions,
 # and other programs move.
 USABLE = 0.8
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 OUT_OF_MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory")
 
@@ -35,11 +42,41 @@ def room_to_spill(device: torch.device) -> int:
     return free_host_memory() if device.type == "cuda" else 0
 
 
+class OutOfMemory(SVDError, torch.cuda.OutOfMemoryError):
+    """Memory ran out where no smaller pieces help. A host that looks for torch's own error frees its models, too."""
+
+
 def is_out_of_memory(error: Exception) -> bool:
-    """True if a device ran out of memory; MPS and the CPU say so in words only."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or (  # torch.OutOfMemoryError, by the name that 2.4 has too
+    """True if a device or the host ran out of memory; MPS and the CPU say so in words only."""
+    kinds = (MemoryError, torch.cuda.OutOfMemoryError)  # torch.OutOfMemoryError, by the name that 2.4 has too
+    return isinstance(error, kinds) or (
         isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY_WORDS)
     )
+
+
+def says_out_of_memory(
+    task: str, is_oom: Callable[[Exception], bool] = is_out_of_memory
+) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
+    """Decorate a whole task, so that memory that runs out in it is told in one sentence. task: the sentence's subject.
+
+    What the failed work held is free by then: the error that is raised knows nothing of the one it stands for.
+    """
+
+    def decorate(run: Callable[P, Result]) -> Callable[P, Result]:
+        @wraps(run)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> Result:
+            try:
+                return run(*args, **kwargs)
+            except Exception as error:
+                if isinstance(error, SVDError) or not is_oom(error):
+                    raise
+            raise OutOfMemory(
+                f"{task} ran out of memory; ask for fewer frames or smaller pictures, or free some memory."
+            )
+
+        return guarded
+
+    return decorate
 
 
 def release_cached_memory() -> None:

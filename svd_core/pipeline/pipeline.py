@@ -29,7 +29,7 @@ from ..errors import SVDError, choose
 from ..images import colours, pictures
 from ..images.encoder_pixels import EncoderFitMode, to_encoder_pixels
 from ..memory.decode.planner import decode_in_free_memory
-from ..memory.device import MemoryChoice, free_memory
+from ..memory.device import MemoryChoice, free_memory, says_out_of_memory
 from ..memory.sampling import SamplingMemory
 from ..models.autoencoder import Autoencoder
 from ..models.finite import check_finite
@@ -110,6 +110,7 @@ class SVDPipeline:
     def __call__(
         self, picture: Any, *, output: Literal["tensor", "latent"], **arguments: Unpack[CallArguments]
     ) -> Tensor: ...
+    @says_out_of_memory("The clip")
     @torch.inference_mode()
     def __call__(
         self, picture: Any, *, output: Output = "pil", **arguments: Unpack[CallArguments]
@@ -285,6 +286,7 @@ class SVDPipeline:
         memory, cache = memory or self.sampling_memory(), cache or StepCache(MODES["exact"])
         return GuidedDenoiser(self.unet, self.dtype, memory, cache).denoise(x, sigma, cond, scale)
 
+    @says_out_of_memory("The decode")
     def decode(self, latents: Tensor, frames_at_once: int = 0) -> Tensor:
         """The frames of latents in diffusion space, t 4 h w: t 8h 8w 3 in [0, 1], fp32, on the CPU.
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from svd_core import DEMO_CHECKPOINT, SVDError, SVDPipeline
 from svd_core.config import UNetConfig
+from svd_core.diffusion import step_cache
 from svd_core.diffusion.samplers import StepInfo
 from svd_core.diffusion.speed import MODES, SpeedMode, speed_mode
 from svd_core.diffusion.step_cache import StepCache
@@ -285,3 +286,23 @@ def test_with_other_samplers(pipe: SVDPipeline, settings: dict[str, Any]) -> Non
 def test_video_to_video(pipe: SVDPipeline) -> None:
     given = TINY | {"num_inference_steps": 6, "input_video": [PICTURE] * 3, "denoising_strength": 0.6}
     assert 0 < relative(pipe(PICTURE, **given, speed="fastest"), pipe(PICTURE, **given)) < TINY_FASTEST_ERROR
+
+
+# --- memory that runs out --------------------------------------------------------------------------------------------
+
+
+def test_features_stay_while_the_evaluation_that_asks_for_them_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory may run out in the comparison itself; the evaluation then goes on as it would have."""
+    cache, noisy = StepCache(MODES["fastest"]), torch.randn(2, 4, 3, 3)
+    cache.keep("cond", noisy, torch.ones(2))
+    features, compare = cache.features("cond"), step_cache.relative_change
+    assert features is not None
+
+    def run_out(*_: Tensor) -> float:
+        raise torch.cuda.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(step_cache, "relative_change", run_out)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        features.recall(noisy)
+    monkeypatch.setattr(step_cache, "relative_change", compare)
+    assert features.recall(noisy) is not None and cache.reused == 1

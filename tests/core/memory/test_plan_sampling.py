@@ -283,6 +283,7 @@ def test_a_host_may_know_better_what_running_out_is() -> None:
         (torch.cuda.OutOfMemoryError("anything"), True),
         (RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (MemoryError("numpy has none either"), True),
         (RuntimeError("shapes cannot be multiplied"), False),
         (ValueError("out of memory"), False),
     ],
