@@ -126,7 +126,7 @@ class VAEPart(Part):
     def _planned(self, z: Tensor) -> Tensor:
         """Encode like the pipeline."""
         free = free_memory(self.device), room_to_spill(self.device)
-        plan = plan_decode(DecodeCall.of_latents(self.ours.config, z, self.dtype, self.device), *free)
+        plan = plan_decode(DecodeCall.of_shape(self.ours.config, z.shape, self.dtype, self.device), *free)
         return decode_clip(self.ours, z, plan)
 
     def _diffusers(self) -> tuple[Run, Run]:

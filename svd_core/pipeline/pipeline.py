@@ -28,8 +28,9 @@ from ..diffusion.step_cache import StepCache
 from ..errors import SVDError, choose
 from ..images import colours, pictures
 from ..images.encoder_pixels import EncoderFitMode, to_encoder_pixels
-from ..memory.decode.planner import decode_in_free_memory
-from ..memory.device import MemoryChoice, free_memory, says_out_of_memory
+from ..memory.decode.plan import DecodeCall
+from ..memory.decode.planner import decode_in_free_memory, plan_decode
+from ..memory.device import MemoryChoice, free_memory, room_to_spill, says_out_of_memory
 from ..memory.sampling import SamplingMemory
 from ..models.autoencoder import Autoencoder
 from ..models.finite import check_finite
@@ -41,7 +42,7 @@ from .given_frames import GivenFrames
 from .loading import choose_device, choose_dtype, load_networks
 from .resolve import frame_scales, micro_conditioning, noise_levels, resolve_settings
 from .settings import CallArguments, ClipSettings, ResolvedSettings, RunOptions, read_numbers, take_fields
-from .stages import augment_picture
+from .stages import augment_picture, latent_shape
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # in typing from Python 3.11
@@ -133,9 +134,10 @@ class SVDPipeline:
             raise SVDError(f"The pipeline animates one picture and got {len(pixels)}; use its animate_all for several.")
         settings = self.resolve(**changes)
         given.check(settings)
+        denoiser = self._plan(settings, run, decodes=output != "latent")
         fitted = pictures.fit(pixels, settings.width, settings.height, settings.fit)
         seed = run.seed if run.generator is None else noise.draw_seed(run.generator)
-        latents = self._sample(pixels, fitted, settings, given, run, seed)
+        latents = self._sample(denoiser, pixels, fitted, settings, given, run, seed)
         if output == "latent":
             return latents
         frames = self.decode(latents, run.frames_at_once)
@@ -163,8 +165,20 @@ class SVDPipeline:
         changed = replace(settings or ClipSettings(), **changes)
         return resolve_settings(changed, self.config, self.release, self.trained_frames)
 
+    def _plan(self, settings: ResolvedSettings, run: RunOptions, decodes: bool) -> GuidedDenoiser:
+        """The denoiser of a run. Raises SVDError, before any work, for a clip too large to sample or to decode."""
+        branches, shape = 1 + guidance.needs_uncond(frame_scales(settings)), latent_shape(settings, self.vae.config)
+        cache = StepCache(speed_mode(settings.speed), branches)
+        denoiser = GuidedDenoiser(self.unet, self.dtype, self.sampling_memory(run.memory), cache)
+        denoiser.check_fits(shape, branches)
+        if decodes:
+            call = DecodeCall.of_shape(self.vae.config, shape, self.dtype, self.device)
+            plan_decode(call, free_memory(self.device), room_to_spill(self.device), run.frames_at_once)
+        return denoiser
+
     def _sample(
         self,
+        denoiser: GuidedDenoiser,
         pixels: Tensor,
         fitted: Tensor,
         settings: ResolvedSettings,
@@ -174,21 +188,10 @@ class SVDPipeline:
     ) -> Tensor:
         """The clip's latents in diffusion space, t 4 h w.
 
-        pixels: the whole picture, for the image encoder; fitted: the picture at the size of the video; both 1 3 H W in
-        [0, 1].
+        pixels, fitted: the whole picture, for the image encoder, and at the size of the video; 1 3 H W in [0, 1].
         """
         sigmas, scale = noise_levels(settings), frame_scales(settings)
-        mode = speed_mode(settings.speed)
-        memory = self.sampling_memory(run.memory)
-        branches = 2 if guidance.needs_uncond(scale) else 1
-        cache = StepCache(mode, branches)
-        downscale = self.vae.config.downscale
-        channels = self.vae.config.latent_channels
-        shape = (settings.num_frames, channels, settings.height // downscale, settings.width // downscale)
-        # Planned before anything is encoded, so that a clip that fits nowhere is refused at once.
-        denoiser = GuidedDenoiser(self.unet, self.dtype, memory, cache)
-        denoiser.check_fits(shape, branches)
-
+        mode, shape = denoiser.cache.mode, latent_shape(settings, self.vae.config)
         micro = micro_conditioning(settings)
         cond = Conditioning(
             self.encode_image(pixels),
@@ -202,7 +205,7 @@ class SVDPipeline:
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             return denoiser.denoise(x, sigma, cond, mode.scale_at(sigma, scale))
 
-        with tqdm(total=len(sigmas) - 1, desc="sampling", disable=not run.progress) as bar, cache:
+        with tqdm(total=len(sigmas) - 1, desc="sampling", disable=not run.progress) as bar, denoiser.cache:
 
             def report(step: StepInfo) -> None:
                 if step.index == 0:  # damaged weights show at once
@@ -211,13 +214,9 @@ class SVDPipeline:
                 if run.callback is not None:
                     run.callback(step)
 
-            latents = choose_sampler(settings.sampler)(
-                held.denoiser(denoise, eps) if held else denoise,
-                x,
-                sigmas,
-                generator=noise.step_generator(seed),
-                callback=report,
-            )
+            denoise_held = held.denoiser(denoise, eps) if held else denoise
+            sample = choose_sampler(settings.sampler)
+            latents = sample(denoise_held, x, sigmas, generator=noise.step_generator(seed), callback=report)
         latents = correct_latents(latents, settings.post_normalize, settings.contrast_enhance_scale)
         self._check_clip(latents)
         return latents

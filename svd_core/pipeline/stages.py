@@ -8,11 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..config import AutoencoderConfig
 from ..diffusion import conditioning, noise
 from ..errors import SVDError
 from ..images import pictures
+from .settings import ResolvedSettings
 
 FrameEncoder = Callable[[Tensor], Tensor]  # 1 3 8h 8w in [0, 1] to 1 4 h w
+
+
+def latent_shape(settings: ResolvedSettings, config: AutoencoderConfig) -> tuple[int, int, int, int]:
+    """Shape of a clip's latents, t 4 h w."""
+    height, width = settings.height // config.downscale, settings.width // config.downscale
+    return settings.num_frames, config.latent_channels, height, width
 
 
 def augment_picture(pixels: Tensor, strength: float, seed: int = 0, augmentation_noise: Tensor | None = None) -> Tensor:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from ...config import AutoencoderConfig
 from ...errors import SVDError
@@ -26,9 +26,11 @@ class DecodeCall:
     on_cpu: bool = False
 
     @classmethod
-    def of_latents(cls, config: AutoencoderConfig, z: Tensor, dtype: torch.dtype, device: torch.device) -> DecodeCall:
-        """z: t 4 h w, one clip, decoded in `dtype` on `device`."""
-        num_frames, _, height, width = z.shape
+    def of_shape(
+        cls, config: AutoencoderConfig, shape: Sequence[int], dtype: torch.dtype, device: torch.device
+    ) -> DecodeCall:
+        """shape: of the latents of one clip, t 4 h w, decoded in `dtype` on `device`."""
+        num_frames, _, height, width = shape
         return cls(config, height, width, num_frames, dtype, device.type == "cpu")
 
     def __str__(self) -> str:

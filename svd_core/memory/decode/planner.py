@@ -75,7 +75,7 @@ def decode_in_free_memory(
     check_latents_finite(z)
 
     def decode(dtype: torch.dtype) -> Tensor:
-        call = DecodeCall.of_latents(vae.config, z, dtype, device)
+        call = DecodeCall.of_shape(vae.config, z.shape, dtype, device)
         free = free_memory(device)
         plan = plan_decode(call, free, room_to_spill(device), frames_at_once)
         logger.info(describe_decode(call, plan, free))

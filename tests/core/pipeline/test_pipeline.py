@@ -13,6 +13,8 @@ from PIL import Image
 
 from svd_core import SVDError, SVDPipeline
 from svd_core.memory.activations import UNetCall, unet_bytes
+from svd_core.memory.decode.estimate import buffer_bytes
+from svd_core.memory.decode.plan import DecodeCall
 from svd_core.memory.device import MemoryChoice
 from svd_core.pipeline.denoise import GuidedDenoiser
 from tests.core.models.test_networks import relative
@@ -81,9 +83,19 @@ def test_unknown_memory_choice_is_refused(pipe: SVDPipeline) -> None:
 
 def test_clip_that_fits_nowhere_is_refused_before_any_work(pipe: SVDPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("svd_core.pipeline.pipeline.free_memory", lambda _: 1000)
-    monkeypatch.setattr(pipe, "encode_image", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr("svd_core.images.pictures.fit", lambda *_: pytest.fail("work was done"))
     with pytest.raises(SVDError, match="Sampling 3 frames"):
         pipe(PICTURE, **SETTINGS)
+
+
+def test_clip_that_could_not_be_decoded_is_refused_before_it_is_sampled(
+    pipe: SVDPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffers = buffer_bytes(DecodeCall(pipe.vae.config, 64, 64, 200, torch.float32), recompute=True)
+    monkeypatch.setattr("svd_core.pipeline.pipeline.free_memory", lambda _: buffers)
+    monkeypatch.setattr("svd_core.images.pictures.fit", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(SVDError, match="The decode of 200 frames"):
+        pipe(PICTURE, **{**SETTINGS, "num_frames": 200, "width": 128, "height": 128}, memory="smallest")
 
 
 def test_running_out_of_memory_repeats_one_evaluation_and_gives_the_same_clip(
