@@ -169,9 +169,9 @@ def test_every_step_is_reported(pipe: SVDPipeline) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"num_frames": 0}, "at least 2 frames"),
-        ({"num_frames": 1}, "at least 2 frames"),
-        ({"num_inference_steps": 0}, "at least 1 step"),
+        ({"num_frames": 0}, "num_frames is 0 and must be 2 to 4096"),
+        ({"num_frames": 1}, "num_frames is 1"),
+        ({"num_inference_steps": 0}, "num_inference_steps is 0"),
         ({"sampler": "magic"}, "'magic'"),
         ({"schedule": "magic"}, "'magic'"),
         ({"guidance_kind": "magic"}, "'magic'"),
@@ -179,7 +179,7 @@ def test_every_step_is_reported(pipe: SVDPipeline) -> None:
         ({"fps": 0}, "fps"),
         ({"motion_bucket_id": -1}, "motion_bucket_id"),
         ({"noise_aug_strength": float("nan")}, "noise_aug_strength"),
-        ({"width": 0}, "size"),
+        ({"width": 0}, "width is 0"),
     ],
     ids=str,
 )

@@ -83,7 +83,7 @@ def test_both_ways_of_shortening_reach_the_sampler(pipe: SVDPipeline, way: str) 
     [
         ({"denoising_strength": 0.5}, "no input_video"),
         ({"denoising_strength": 0.5, "input_video": VIDEO[:2]}, "has 2 frames and the clip 3"),
-        ({"denoising_strength": 0.0, "input_video": VIDEO}, "denoise is 0"),
+        ({"denoising_strength": 0.0, "input_video": VIDEO}, "denoising_strength is 0"),
         ({"denoising_strength": 0.5, "input_video": VIDEO, "denoising_steps": "some"}, "no shortening named 'some'"),
         ({"denoising_strength": 0.5, "input_video": ["a", "b", "c"]}, "str is not a picture"),
     ],
