@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ def main() -> int:
     parser.add_argument("--fault", choices=tuple(FAULTS), action="append", help="only this one; may be given again")
     parser.add_argument("--writer", action="append", help="only those with this in their names; may be given again")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no disk stays mounted
     torch.set_num_threads(1)  # the children are forked
     damage = 0
     with tempfile.TemporaryDirectory(prefix="svd-faults-") as base:
