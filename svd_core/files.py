@@ -26,10 +26,14 @@ from .errors import SVDError
 if sys.platform == "win32":
     import msvcrt
 
+    _HELD = PermissionError  # by another writer
+
     def _lock(file: BinaryIO) -> None:
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
+
+    _HELD = BlockingIOError
 
     def _lock(file: BinaryIO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,6 +41,7 @@ else:
 
 _LOCK_NAME = re.compile(r"\.svd-[0-9a-f]{12}-[0-9a-f]{12}\.lock")
 _ABANDONED = 24 * 3600  # seconds without a change, after which the run of another machine must be dead
+_TRIES = 20  # of a name; the second is needed hardly ever
 _CURES = {
     errno.ENOSPC: "free some space or choose another place",
     errno.EDQUOT: "free some space or choose another place",
@@ -154,12 +159,12 @@ def _check_place(path: Path) -> None:
 
 
 def _make_lock(folder: Path) -> tuple[Path, BinaryIO]:
-    while True:
+    for _ in range(_TRIES):
         lock = folder / f"{_MACHINE}{uuid.uuid4().hex[:12]}.lock"
         file = lock.open("xb")
         try:
             _lock(file)
-        except (BlockingIOError, PermissionError):  # another writer found it before it was locked
+        except _HELD:  # another writer found it before it was locked
             file.close()
             continue
         except OSError:  # a file system without locks: only age will tell
@@ -167,6 +172,7 @@ def _make_lock(folder: Path) -> tuple[Path, BinaryIO]:
         if lock.exists():
             return lock, file
         file.close()
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 
 def _remove_abandoned(folder: Path) -> None:
@@ -182,7 +188,7 @@ def _remove_if_abandoned(lock: Path) -> None:
         try:
             _lock(file)
             known = lock.name.startswith(_MACHINE)  # many shared folders keep locks to the machine that made them
-        except (BlockingIOError, PermissionError):
+        except _HELD:
             return
         except OSError:
             known = False

@@ -101,6 +101,15 @@ def test_without_locks_age_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert os.listdir(tmp_path) == ["clip.mp4"]
 
 
+def test_locks_that_others_always_hold_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(file: object) -> None:
+        raise files._HELD(errno.EWOULDBLOCK, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("svd_core.files._lock", refuse)
+    with pytest.raises(SVDError, match=r"cannot be written .*choose another place"):
+        write(tmp_path / "clip.mp4")
+
+
 @pytest.mark.parametrize("name", [".svd-config", ".svd-old.lock", f"{OURS}0.lock", f"{OURS.upper()}.lock", OURS])
 @pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
 def test_names_that_are_not_exactly_ours_stay(tmp_path: Path, name: str, make: Callable[[Path], None]):
