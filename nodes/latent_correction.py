@@ -10,6 +10,7 @@ from ..svd_core.diffusion.latents import correct_latents
 from .host.folders import ALIASES, CATEGORY, io
 from .host.inputs import checked
 from .host.latents import clip_length
+from .host.on_device import take_latents, with_latents
 
 
 class SVDLatentCorrection(io.ComfyNode):
@@ -44,7 +45,7 @@ class SVDLatentCorrection(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, samples: dict[str, Any], post_normalize: bool, contrast_enhance_scale: float) -> io.NodeOutput:
-        latents = samples["samples"]
+        latents = take_latents(samples)
         clips = latents.split(clip_length(samples))
         corrected = [correct_latents(clip, post_normalize, contrast_enhance_scale) for clip in clips]
-        return io.NodeOutput({**samples, "samples": torch.cat(corrected)})
+        return io.NodeOutput(with_latents(samples, torch.cat(corrected)))

@@ -11,6 +11,7 @@ from ..svd_core.models.finite import check_finite, check_latents_finite
 from .host.folders import ALIASES, CATEGORY, io
 from .host.inputs import checked
 from .host.latents import clip_length
+from .host.on_device import take_latents
 from .host.vae import SVDVAE
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class SVDTemporalVAEDecode(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, vae: Any, samples: dict[str, Any], frames_at_once: int, video_frames: int = 0) -> io.NodeOutput:
-        latents = samples["samples"]
+        latents = take_latents(samples)
         clips = latents.split(clip_length(samples, num_frames=video_frames))
         if isinstance(vae, SVDVAE):
             return io.NodeOutput(torch.cat([vae.decode_clip(clip, frames_at_once) for clip in clips]))

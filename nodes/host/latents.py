@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...svd_core.diffusion.noise import seed_of_clip
 from ...svd_core.errors import SVDError
+from .on_device import take_latents, with_latents
 
 # Keys of the LATENT dict. The host's nodes hand on what they do not know, so both survive KSampler and the like.
 NUM_FRAMES = "svd_num_frames"
@@ -74,6 +75,7 @@ def split_runs(
 
     Raises SVDError where the pictures cannot be shared out among the clips.
     """
+    latent = {**latent, "samples": take_latents(latent)}
     frames, pictures = len(latent["samples"]), count_pictures(positive)
     held = frames // num_frames
     if held % pictures or count_pictures(negative) != pictures:
@@ -92,10 +94,10 @@ def split_runs(
 
 def join_clips(latent: dict[str, Any], clips: list[Tensor], seeds: list[int]) -> dict[str, Any]:
     """A LATENT of all clips, t 4 h w each. Keeps the other entries of `latent` that still fit the frames."""
-    samples = torch.cat(clips)
-    fits = len(samples) == len(latent["samples"])
+    latents = torch.cat(clips)
+    fits = len(latents) == len(latent["samples"])
     kept = {key: value for key, value in latent.items() if fits or key not in PER_FRAME}
-    return {**kept, "samples": samples, NUM_FRAMES: len(clips[0]), SEEDS: seeds}
+    return with_latents({**kept, NUM_FRAMES: len(clips[0]), SEEDS: seeds}, latents)
 
 
 def _take_picture(cond: Any, index: int, pictures: int) -> Any:

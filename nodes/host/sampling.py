@@ -116,8 +116,8 @@ class Sampling:
 def sample_clips(model: Any, runs: Sequence[ClipRun], sampling: Sampling) -> list[Tensor]:
     """Sample clips one after the other, under one progress bar.
 
-    The latents of the runs: t 4 h w, unscaled. Returns the clips, t 4 h w each, where the host keeps its latents: other
-    packs take them for arrays, or join them with others. Raises SVDError for a clip that is not finite.
+    The latents of the runs: t 4 h w, unscaled. Returns the clips on the compute device, t 4 h w each.
+    Raises SVDError for a clip that is not finite.
     """
     if "sampler_cfg_function" in model.model_options:
         logger.warning("SVD Sampler uses its own guidance; the guidance node before it has no effect.")
@@ -154,4 +154,4 @@ def _sample_clip(model: Any, run: ClipRun, sampling: Sampling, callback: Any) ->
             seed=run.seed,
         )
     check_sampled(model, latents)  # the host's own MODEL does not do it
-    return latents.to(model_management.intermediate_device())
+    return latents

@@ -107,10 +107,14 @@ def k_sampler(
 
 
 def svd_sampler(model: Any, conditioning: Any, steps: int = 3, denoise: float = 1.0, **rest: Any) -> Tensor:
+    return svd_latent(model, conditioning, steps, denoise, **rest)["samples"]
+
+
+def svd_latent(model: Any, conditioning: Any, steps: int, denoise: float = 1.0, **rest: Any) -> dict[str, Any]:
     from pack_as_the_host_loads_it.nodes.sampler import SVDSampler
 
     settings = (11, steps, 1.0, 2.5, "linear", "euler", "karras", denoise)
-    return SVDSampler.execute(model, *conditioning, *settings, **rest).result[0]["samples"]
+    return SVDSampler.execute(model, *conditioning, *settings, **rest).result[0]
 
 
 def sizes(bench: Bench) -> dict[str, dict[str, float]]:
@@ -325,15 +329,25 @@ def wrong_embeds(bench: Bench) -> dict[str, str]:
     return outcomes
 
 
-def device(bench: Bench) -> str:
-    """Where SVD Sampler leaves the clip, if the host keeps its latents elsewhere than where it computes."""
+def device(bench: Bench) -> dict[str, Any]:
+    """A host that keeps its latents elsewhere than where it computes: where they lie, and what our nodes take."""
     from unittest import mock
 
     import comfy.model_management
+    from pack_as_the_host_loads_it.nodes.host.on_device import take_latents
+    from pack_as_the_host_loads_it.nodes.latent_correction import SVDLatentCorrection
 
     conditioning = bench.condition()
+    plain = svd_sampler(bench.ours[0], conditioning, 1)
     with mock.patch.object(comfy.model_management, "intermediate_device", lambda: torch.device("meta")):
-        return svd_sampler(bench.ours[0], conditioning, 1).device.type
+        latent = svd_latent(bench.ours[0], conditioning, 1)
+        corrected = SVDLatentCorrection.execute(latent, False, 1.0).result[0]
+    return {
+        "samples": latent["samples"].device.type,
+        "taken": relative_error(take_latents(latent), plain),
+        "corrected": relative_error(take_latents(corrected), plain),
+        "changed": take_latents({**latent, "samples": plain + 1.0}).sub(plain).mean().item(),
+    }
 
 
 if __name__ == "__main__":
