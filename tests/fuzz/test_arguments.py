@@ -81,7 +81,7 @@ def test_any_value_of_any_option(fuzz: Fuzz, files: Path, monkeypatch: pytest.Mo
         options, places = case
         given = {"animate": ["--dry-run"], "demo": ["--dry-run"]}.get(command, [])
         small = SMALL if command == "animate" else []
-        run_command([command, *places, *small, *options, *given])
+        run_command([command, *given, *small, *options, *places])  # an -- makes all that follows pictures
         assert {path.name for path in files.iterdir()} == set(names), "a plan wrote something"
 
     places = st.lists(st.sampled_from((*names, *WORDS)), max_size=3)
