@@ -3,7 +3,7 @@
     python -m benchmarks.many_runs [--runs 200] [--kinds ours reloaded native pipeline from_checkpoint]
 
 ours: the example graph in a ComfyUI, with another seed each time. reloaded: with another weight_dtype, too, so that the
-model is loaded anew. native: ComfyUI's own nodes with a small model, for what is the host's. pipeline: the Python
+model is loaded anew. native: ComfyUI's own nodes behind SVD Loader, for what is the host's. pipeline: the Python
 pipeline with another seed. from_checkpoint: loaded anew each time. Memory is what the process shares with no other.
 """
 
@@ -22,7 +22,6 @@ import numpy as np
 import psutil
 
 from svd_core import DEMO_CHECKPOINT, SVDPipeline
-from tests.support.random_checkpoint import write_checkpoint
 from tools.client import Prompt
 from tools.comfyui import find_comfyui
 from tools.host import Host
@@ -32,7 +31,6 @@ WARM_UP = 10  # runs after which memory should stay
 SIZE = {"width": 32, "height": 32, "video_frames": 4}
 STEPS = 2
 DTYPES = ("fp32", "fp16", "bf16")
-NATIVE_CHECKPOINT = "small.safetensors"
 
 
 def main() -> None:
@@ -60,7 +58,6 @@ def run_in_host(prompt_of_run: Callable[[int], Prompt]) -> Callable[[ExitStack, 
     def run(stack: ExitStack, runs: int) -> Iterator[int]:
         base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="svd-many-runs-")))
         host = stack.enter_context(Host(find_comfyui(), base))
-        write_checkpoint(host.checkpoints / NATIVE_CHECKPOINT)
         host.client.upload_image(DEMO_PICTURE)
         for index in range(runs):
             outcome = host.client.run(prompt_of_run(index))
@@ -84,9 +81,9 @@ def native(index: int) -> Prompt:
     def node(class_type: str, **inputs: Any) -> dict[str, Any]:
         return {"class_type": class_type, "inputs": inputs}
 
-    conditions = {**SIZE, "width": 64, "height": 64, "motion_bucket_id": 127, "fps": 7, "augmentation_level": 0.0}
+    conditions = {**SIZE, "motion_bucket_id": 127, "fps": 7, "augmentation_level": 0.0}
     return {
-        "1": node("ImageOnlyCheckpointLoader", ckpt_name=NATIVE_CHECKPOINT),
+        "1": load_api()["1"],
         "2": node("LoadImage", image=DEMO_PICTURE.name),
         "3": node("SVD_img2vid_Conditioning", clip_vision=["1", 1], init_image=["2", 0], vae=["1", 2], **conditions),
         "4": node("VideoLinearCFGGuidance", model=["1", 0], min_cfg=1.0),
