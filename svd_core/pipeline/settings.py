@@ -48,9 +48,9 @@ class Setting:
     def read(self, name: str, value: Any) -> Any:
         """The value, with the numbers of other libraries as Python's own, which files and messages take.
 
-        Raises SVDError for what is no number of this kind, or out of its range. None is left to others.
+        Raises SVDError for what is no number of this kind, or out of its range.
         """
-        if self.limits is None or value is None:
+        if self.limits is None:
             return value
         if not _is_number(value, self.kind):
             kind = "a whole number" if self.kind is int else "a number"
@@ -76,8 +76,12 @@ def describe_settings(kind: type) -> dict[str, tuple[Any, Setting]]:
 
 def read_numbers(options: Options) -> Options:
     """The same options, with every number checked and plain; see `Setting.read`."""
-    described = describe_settings(type(options)).items()
-    return replace(options, **{name: each.read(name, getattr(options, name)) for name, (_, each) in described})
+    values = {
+        name: each.read(name, value)
+        for name, (default, each) in describe_settings(type(options)).items()
+        if (value := getattr(options, name)) is not None or default is not None  # None stands for a default of None
+    }
+    return replace(options, **values)
 
 
 def join_words(words: Sequence[str]) -> str:

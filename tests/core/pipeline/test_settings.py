@@ -94,6 +94,17 @@ def test_what_is_no_such_number_is_refused_in_one_sentence(tmp_path: Path, name:
     assert len(str(caught.value)) < 120
 
 
+def test_none_stands_for_a_default_of_none_alone() -> None:
+    described = {**describe_settings(ClipSettings), **describe_settings(RunOptions)}
+    for name in NUMBERS:
+        kind = ClipSettings if name in describe_settings(ClipSettings) else RunOptions
+        if described[name][0] is None:
+            assert getattr(read_numbers(kind(**{name: None})), name) is None
+        else:
+            with pytest.raises(SVDError, match=f"^{name} is None and must be a"):
+                read_numbers(kind(**{name: None}))
+
+
 def test_a_call_checks_its_run_as_well(tmp_path: Path) -> None:
     pipe = SVDPipeline.from_checkpoint(write_checkpoint(tmp_path / "a.safetensors", tiny_config()), device="cpu")
     for name in ("seed", "frames_at_once"):
