@@ -22,6 +22,7 @@ from .writers import CommandError, Writer, list_leftovers, read_entries
 DONE, REFUSED = "done", "refused: "
 EARLIER = {"earlier.mp4": b"an older video", "notes.txt": b"not ours"}
 NOBODY = 65534
+STOPS = (signal.SIGTERM, signal.SIGINT)
 _BLACK = np.zeros((1, 8, 8, 3), np.uint8)
 FAILURES = ("cannot be written", "cannot be made", "are free there", "holds something else", "was not made")
 
@@ -31,12 +32,16 @@ class Child:
 
     def __init__(self, writer: Writer, folder: Path, name: str, prepare: Callable[[], object] = bool) -> None:
         self.pipe, other = os.pipe()
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, STOPS
+        )  # until the child is ready: its parent's handlers are not its own
         self.pid = os.fork()
         if not self.pid:
             try:
                 os.write(other, _try(writer, folder, name, prepare).encode("utf-8", "backslashreplace")[:60_000])
             finally:  # also after Ctrl-C: a child must not go on as its parent
                 os._exit(0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         os.close(other)
 
     def wait(self) -> str:
@@ -50,6 +55,7 @@ class Child:
 def _try(writer: Writer, folder: Path, name: str, prepare: Callable[[], object]) -> str:
     try:
         prepare()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         writer.write(folder, name)
     except (SVDError, CommandError) as error:
         return f"{REFUSED}{error}"
