@@ -6,11 +6,13 @@ import os
 import random
 import resource
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from svd_core import save_video
 from svd_core.errors import SVDError
@@ -32,9 +34,7 @@ class Child:
 
     def __init__(self, writer: Writer, folder: Path, name: str, prepare: Callable[[], object] = bool) -> None:
         self.pipe, other = os.pipe()
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, STOPS
-        )  # until the child is ready: its parent's handlers are not its own
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until the child has handlers of its own
         self.pid = os.fork()
         if not self.pid:
             try:
@@ -53,6 +53,7 @@ class Child:
 
 
 def _try(writer: Writer, folder: Path, name: str, prepare: Callable[[], object]) -> str:
+    tqdm.set_lock(threading.RLock())  # processes share the usual one, and a killed child would never let go of it
     try:
         prepare()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
