@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +30,6 @@ WORDS = (
 )
 SMALL = ["--width", "32", "--height", "32", "--num-frames", "3", "--num-inference-steps", "2"]
 COMMANDS = ("animate", "demo", "inspect", "convert", "show")
-
-
-@pytest.fixture(autouse=True)
-def logger_as_before() -> Iterator[None]:
-    """The command line takes over the package's logger."""
-    logger = logging.getLogger("svd_core")
-    before = logger.handlers, logger.propagate, logger.level
-    yield
-    logger.handlers, logger.propagate = before[:2]
-    logger.setLevel(before[2])
 
 
 @pytest.fixture(scope="module")

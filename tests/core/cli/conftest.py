@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +14,6 @@ from tests.support.random_checkpoint import tiny_config, write_checkpoint
 
 Animate = Callable[..., int]
 QUICK = ["--num-inference-steps", "1", "--num-frames", "3", "--width", "32", "--height", "16"]
-
-
-@pytest.fixture(autouse=True)
-def logger_as_before() -> Iterator[None]:
-    """The command line takes over the package's logger, as a program may; other tests read the log."""
-    logger = logging.getLogger("svd_core")
-    handlers, propagate, level = logger.handlers, logger.propagate, logger.level
-    yield
-    logger.handlers, logger.propagate = handlers, propagate
-    logger.setLevel(level)
 
 
 @pytest.fixture(scope="module")
