@@ -8,6 +8,7 @@ figures as JSON.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import sys
@@ -91,6 +92,7 @@ class _Short:
 
         with self.short_memory(fails_at) as memory:
             end = self._end()
+        gc.collect()  # frames of a caught error may hold each other until Python looks
         faults = {
             "memory left": memory.live["cpu"] > 0,
             "options left": self._read_options() != self.options,
