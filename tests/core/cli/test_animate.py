@@ -362,30 +362,6 @@ def test_what_cannot_be_is_one_line(
     assert last.startswith("svd-nodes: ") and message in last
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--num-frames", "1"], "1: expected a whole number from 2 to 4096"),
-        (["--seeds", "none"], "none: expected a whole number from 1 to 10000"),
-        (["--seeds", "18446744073709551615"], "expected a whole number from 1 to 10000"),
-        (["--seed", "-1"], "-1: expected a whole number from 0 to 18446744073709551615"),
-        (["--fps", "fast"], "'fast'"),
-    ],
-)
-def test_numbers_are_checked_as_they_are_typed(animate: Animate, words: list[str], message: str, capsys) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        animate("pictures/0.png", *words)
-    assert stopped.value.code == 2 and message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("words", [["--nothing" + "x" * 5000], ["--seed", "x" * 5000], ["--seed", "\x1b[31m9\n"]])
-def test_what_is_typed_is_repeated_on_one_short_line(words: list[str], capsys) -> None:
-    with pytest.raises(SystemExit):
-        main(["animate", "picture.png", *words])
-    *_, line = capsys.readouterr().err.splitlines()
-    assert line.startswith("svd-nodes") and ": error: " in line and line.isprintable() and len(line) < 600
-
-
 def test_files_of_others_are_not_replaced(animate: Animate, desk: Path, capsys) -> None:
     Path("clip.mp4").write_bytes(b"a film of mine")
     assert animate("pictures/0.png", "-o", "clip.mp4") == 2

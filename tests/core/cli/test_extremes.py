@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from svd_core import SVDError, SVDPipeline
-from svd_core.cli.main import make_parser
+from svd_core.cli.main import main, make_parser
 from svd_core.diffusion.conditioning import MicroConditioning
 from svd_core.diffusion.guidance import guidance_scale
 from svd_core.diffusion.latents import check_contrast
@@ -121,3 +121,27 @@ def test_python_numbers_of_any_size_end_in_one_sentence(check, value: float) -> 
     with pytest.raises(SVDError) as caught:
         check(value)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--num-frames", "1"], "1: expected a whole number from 2 to 4096"),
+        (["--seeds", "none"], "none: expected a whole number from 1 to 10000"),
+        (["--seeds", "18446744073709551615"], "expected a whole number from 1 to 10000"),
+        (["--seed", "-1"], "-1: expected a whole number from 0 to 18446744073709551615"),
+        (["--fps", "fast"], "'fast'"),
+    ],
+)
+def test_numbers_are_checked_as_they_are_typed(animate: Animate, words: list[str], message: str, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        animate("pictures/0.png", *words)
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--nothing" + "x" * 5000], ["--seed", "x" * 5000], ["--seed", "\x1b[31m9\n"]])
+def test_what_is_typed_is_repeated_on_one_short_line(words: list[str], capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["animate", "picture.png", *words])
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("svd-nodes") and ": error: " in line and line.isprintable() and len(line) < 600
